@@ -1,0 +1,1 @@
+"""The engine: sequences, batches, attention, sampling. Torch lives here and in `models/`."""

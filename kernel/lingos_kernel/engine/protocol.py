@@ -1,0 +1,78 @@
+"""The engine as the kernel sees it, whatever runs behind it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Protocol
+
+from lingos_kernel.engine.messages import (
+    Embed,
+    Embedded,
+    EngineStats,
+    Generate,
+    ModelLoaded,
+    ModelSpec,
+    SamplingParams,
+    SequenceOutput,
+)
+
+
+class Engine(Protocol):
+    """Turns token sequences into token streams and vectors.
+
+    All methods belong to one asyncio loop. Implementations: the supervised process, the
+    in-process thread, the scripted fake of `lingos_kernel.testing`, and driver plugins; one
+    contract suite runs on all of them.
+    """
+
+    async def start(self) -> None:
+        """Bring the engine up; raises `EngineDied` when it cannot."""
+
+    async def stop(self) -> None:
+        """End it; running requests end in `Cancelled`. Safe to call twice."""
+
+    async def load(self, spec: ModelSpec) -> ModelLoaded:
+        """Make a model ready; at once when it already is. Raises `ModelError`, `OutOfMemory`."""
+
+    async def unload(self, name: str) -> None:
+        """Free an idle model; raises `UnknownModel`, or `ModelInUse` while something uses it."""
+
+    def generate(self, request: Generate) -> AsyncGenerator[SequenceOutput, None]:
+        """Stream the outputs of a request until every choice has a finish_reason.
+
+        Closing the generator early cancels the request and frees its pages within one step.
+        Raises any `LingOSError` that the request ends in.
+        """
+
+    async def embed(self, request: Embed) -> Embedded:
+        """The vectors of the inputs; cancelling the awaiting task cancels the request."""
+
+    def fork(
+        self, request_id: str, new_request_id: str, params: SamplingParams | None = None
+    ) -> AsyncGenerator[SequenceOutput, None]:
+        """Branch a running request in mid-generation; streams the branch from here on."""
+
+    def set_priority(self, request_id: str, priority: int) -> None:
+        """Renice; unknown (finished) requests are ignored."""
+
+    def pause(self, request_id: str) -> None:
+        """Hold a request at the next token boundary; unknown ones are ignored."""
+
+    def resume(self, request_id: str) -> None:
+        """Let a held request go on; unknown ones are ignored."""
+
+    @property
+    def models(self) -> dict[str, ModelLoaded]:
+        """The models that are ready, by name."""
+
+    @property
+    def stats(self) -> EngineStats:
+        """The newest statistics that the engine sent."""
+
+    @property
+    def os_pid(self) -> int | None:
+        """The pid of the engine's process; None before start."""
+
+    @property
+    def restarts(self) -> int:
+        """How often the engine died and was brought back."""

@@ -1,0 +1,1 @@
+"""The model store: pull, verify, list, remove."""

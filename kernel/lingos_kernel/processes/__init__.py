@@ -1,0 +1,1 @@
+"""The process table: sessions, jobs and agents."""

@@ -1,0 +1,1 @@
+"""Bounded message queues, mailboxes and topics."""

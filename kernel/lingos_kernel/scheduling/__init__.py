@@ -1,0 +1,1 @@
+"""Pure scheduling decisions: no torch, no clock of its own."""

@@ -1,0 +1,1 @@
+"""Principals, capabilities and the audit record."""

@@ -1,0 +1,1 @@
+"""The ASGI application on the Unix socket."""

@@ -1,0 +1,1 @@
+"""The system-call table and the pipeline every call takes."""

@@ -1,0 +1,1 @@
+"""The elastic pool that runs syscalls, and named locks."""
