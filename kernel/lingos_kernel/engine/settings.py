@@ -1,0 +1,29 @@
+"""How an engine is to run: fixed for the life of its process, sent to it when it starts."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+
+class EngineSettings(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Settings of one engine; zeros and "auto" let the engine decide from what it finds."""
+
+    device: str = "auto"
+    """auto: the first GPU, else the CPU."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """For models that ask for "auto" themselves; auto: float32 on a CPU, bfloat16 on a GPU."""
+    kv_bytes: int = 0
+    """Bytes of KV pages over all models; 0: the planner decides."""
+    max_running: int = 64
+    """Sequences in one step."""
+    max_batch_tokens: int = 512
+    """Tokens in one step, prefill and decode together."""
+    policy: str = "priority"
+    """Name of the scheduling policy."""
+    page_size: int = 16
+    """KV slots in a page."""
+    threads: int = 0
+    """Threads of one operation on a CPU; 0: one per core."""
+    log_level: str = "WARNING"
