@@ -1,1 +1,8 @@
-"""The process table: sessions, jobs and agents."""
+"""The process table."""
+
+from __future__ import annotations
+
+from lingos_kernel.processes.process import Limits, Process, ProcessKind, Signal, Used
+from lingos_kernel.processes.table import ProcessObserver, ProcessTable
+
+__all__ = ["Limits", "Process", "ProcessKind", "ProcessObserver", "ProcessTable", "Signal", "Used"]

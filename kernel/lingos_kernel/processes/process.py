@@ -1,0 +1,132 @@
+"""A process: whose it is, how urgent, what it may use and what it used."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field, fields, replace
+from typing import Literal
+
+from lingos_kernel.errors import InvalidArguments
+from lingos_kernel.security.principal import Principal
+
+ProcessKind = Literal["kernel", "session", "job", "agent", "call"]
+ProcessState = Literal["idle", "waiting", "running", "stopped", "ended"]
+
+MOST_URGENT, LEAST_URGENT = -20, 19
+
+
+class Signal(enum.StrEnum):
+    """What can be sent to a process."""
+
+    TERM = "TERM"
+    """Cancel its calls."""
+    KILL = "KILL"
+    """Cancel its calls and end it."""
+    STOP = "STOP"
+    """Hold its queued calls and its engine requests where they are."""
+    CONT = "CONT"
+    """Let a stopped process go on."""
+
+    @classmethod
+    def named(cls, name: str) -> Signal:
+        """The signal of a name, with or without SIG, in any case; raises `InvalidArguments`."""
+        short = name.upper().removeprefix("SIG")
+        if short not in cls.__members__:
+            raise InvalidArguments(
+                f"unknown signal {name!r}", hint=f"signals are {', '.join(cls.__members__)}"
+            )
+        return cls[short]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a process and its descendants together may use; None is no limit."""
+
+    tokens: int | None = None
+    """Prompt and output tokens."""
+    seconds: float | None = None
+    """Wall seconds of its calls, added up."""
+    tool_calls: int | None = None
+    """Calls that the model makes."""
+    pages: int | None = None
+    """KV pages held at one time."""
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if value is not None and not value >= 0:
+                raise InvalidArguments(f"the limit {item.name} is {value}", hint="use 0 or more")
+
+
+NO_LIMITS = Limits()
+
+
+@dataclass(slots=True)
+class Used:
+    """What a process and its descendants have used so far; pages are what they hold now."""
+
+    tokens: int = 0
+    seconds: float = 0.0
+    tool_calls: int = 0
+    pages: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Process:
+    """One entry of the process table; changed by the table alone."""
+
+    pid: int
+    parent: int
+    principal: Principal
+    kind: ProcessKind
+    command: str
+    model: str
+    priority: int
+    limits: Limits
+    created_s: float
+    """On the table's clock, as the other times here."""
+    used: Used = field(default_factory=Used)
+    stopped: bool = False
+    ended_s: float | None = None
+    ended_why: str = ""
+    queued_calls: int = 0
+    running_calls: int = 0
+    waiting_since_s: float | None = None
+    """Since when nothing of it runs though calls are queued."""
+
+    @property
+    def state(self) -> ProcessState:
+        """Follows from the flags and the calls in flight; the table keeps no second copy."""
+        if self.ended_s is not None:
+            return "ended"
+        if self.stopped:
+            return "stopped"
+        if self.running_calls:
+            return "running"
+        return "waiting" if self.queued_calls else "idle"
+
+    @property
+    def calls(self) -> int:
+        """Calls in flight."""
+        return self.queued_calls + self.running_calls
+
+    def remaining(self) -> Limits:
+        """What is left of each limit of this process alone, never below 0."""
+        if self.limits is NO_LIMITS:
+            return NO_LIMITS
+        left = {
+            item.name: None if limit is None else max(limit - getattr(self.used, item.name), 0)
+            for item in fields(Limits)
+            for limit in [getattr(self.limits, item.name)]
+        }
+        return replace(NO_LIMITS, **left)
+
+    def used_up(self) -> str:
+        """Which limit is used up, in words; empty when none is."""
+        if self.limits is NO_LIMITS:
+            return ""
+        for item in fields(Limits):
+            limit, used = getattr(self.limits, item.name), getattr(self.used, item.name)
+            if limit is not None and used >= limit:
+                return f"{used:g} of {limit:g} {item.name.replace('_', ' ')}"
+        return ""
