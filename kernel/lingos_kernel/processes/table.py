@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 from lingos_kernel.errors import InvalidArguments, NotPermitted, QuotaExceeded, UnknownProcess
 from lingos_kernel.processes.process import (
@@ -87,7 +87,7 @@ class ProcessTable:
             )
         return process
 
-    def list(self, by: Principal | None = None, *, ended: bool = False) -> list[Process]:
+    def processes(self, by: Principal | None = None, *, ended: bool = False) -> list[Process]:
         """Processes by pid; those that `by` may act on, or all; with the ended ones by choice."""
         found = [*(self._ended if ended else ()), *self._live.values()]
         if by is not None and not by.may(ADMIN):
@@ -151,7 +151,8 @@ class ProcessTable:
         process.ended_s = self._clock()
         process.ended_why = why
         del self._live[pid]
-        self._ended.append(process)
+        if process.kind != "call":  # the ring of finished calls tells of those
+            self._ended.append(process)
         for child in self.children(pid):
             child.parent = process.parent if process.parent in self._live else KERNEL_PID
         if process.calls:
@@ -227,13 +228,11 @@ class ProcessTable:
         lefts = [p.remaining() for p in self._line(pid) if p.limits is not NO_LIMITS]
         if not lefts:
             return NO_LIMITS
-
-        def least(name: str) -> float | None:
-            return min(
-                (v for left in lefts if (v := getattr(left, name)) is not None), default=None
-            )
-
-        return Limits(**{name: least(name) for name in Limits.__slots__})
+        least: dict[str, Any] = {
+            name: min((v for left in lefts if (v := getattr(left, name)) is not None), default=None)
+            for name in Limits.__slots__
+        }
+        return Limits(**least)
 
     def call_queued(self, process: Process) -> None:
         """A call of the process entered the queue."""
