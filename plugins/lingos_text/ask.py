@@ -41,7 +41,9 @@ async def ask(
     found = await split(context, content, limit=CHUNK_TOKENS, overlap=30, model=model)
     if len(found) > passages:
         found = await _nearest(context, question, found, passages)
-    prompt = PROMPT.format(text="\n…\n".join(each.text.strip() for each in found), question=question)
+    prompt = PROMPT.format(
+        text="\n…\n".join(each.text.strip() for each in found), question=question
+    )
     async for piece in stream_model(context, prompt, model=model, max_tokens=300):
         if isinstance(piece, Result):
             sources = [{"start": each.start, "end": each.end} for each in found]
@@ -50,9 +52,7 @@ async def ask(
             yield piece
 
 
-async def _nearest(
-    context: Context, question: str, found: list[Chunk], count: int
-) -> list[Chunk]:
+async def _nearest(context: Context, question: str, found: list[Chunk], count: int) -> list[Chunk]:
     """The chunks nearest to the question, in their order in the text."""
     texts = [question, *(each.text for each in found)]
     vectors = (await context.call("llm.embed", texts=texts))["vectors"]

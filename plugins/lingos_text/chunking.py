@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 CountTokens = Callable[[list[str]], list[int]]
 
-_SENTENCE = re.compile(r".+?(?:[.!?]+[\"')\]]*\s+|[。！？]+|\n{2,}|\Z)", re.DOTALL)  # noqa: RUF001 - full-width marks end sentences
+_SENTENCE = re.compile(r".+?(?:[.!?]+[\"')\]]*\s+|[。！？]+\s*|\n{2,}|\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,7 @@ def candidates(text: str) -> list[str]:
     The most frequent ones when there are many, in order of their first appearance.
     """
     counts: dict[str, int] = {}
-    for clause in re.split(r"[.,;:!?()\[\]\"\n。，；：！？、]+", text):  # noqa: RUF001 - other scripts have marks too
+    for clause in re.split(r"[.,;:!?()\[\]\"\n。，；：！？、]+", text):
         words = _WORD.findall(clause)
         for size in (1, 2, 3):
             for start in range(len(words) - size + 1):
@@ -104,9 +104,7 @@ def most_relevant(
     nearest = [0.0] * len(scores)
     left = set(range(len(scores)))
     while left and len(picked) < limit:
-        best = max(
-            left, key=lambda i: ((1 - diversity) * scores[i] - diversity * nearest[i], -i)
-        )
+        best = max(left, key=lambda i: ((1 - diversity) * scores[i] - diversity * nearest[i], -i))
         picked.append(best)
         left.discard(best)
         for i in left:

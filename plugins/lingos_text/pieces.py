@@ -68,5 +68,3 @@ async def similarity(context: Context, a: str, b: str, model: Model = None) -> f
 def dot(a: list[float], b: list[float]) -> float:
     """The dot product; for vectors of length 1 it is their cosine."""
     return math.fsum(x * y for x, y in zip(a, b, strict=True))
-
-

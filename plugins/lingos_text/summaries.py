@@ -16,7 +16,12 @@ from lingos_text.talking import ask_model, context_tokens, stream_model
 CHUNK_TOKENS = 1_200
 """Small models lose the thread in longer pieces."""
 
-PROMPT = "Summarize the following text in at most {sentences} sentences. Keep names and numbers.\n\n{text}"
+PROMPT = (
+    "Summarize the following text in at most {sentences} sentences."
+    " Keep names and numbers.
+
+{text}"
+)
 PARALLEL = 8
 
 
@@ -60,9 +65,7 @@ async def summarize(
         )
 
 
-async def _map(
-    context: Context, parts: list[str], sentences: int, model: str | None
-) -> list[str]:
+async def _map(context: Context, parts: list[str], sentences: int, model: str | None) -> list[str]:
     """Each part's own summary, in order."""
     slots = asyncio.Semaphore(PARALLEL)
     done = 0

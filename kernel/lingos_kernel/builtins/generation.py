@@ -1,0 +1,166 @@
+"""From token ids to finished choices: one request to the engine, streamed and accounted."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from lingos_kernel.engine.messages import (
+    FinishReason,
+    Generate,
+    SamplingParams,
+    SequenceOutput,
+    TokenLogprob,
+    Usage,
+)
+from lingos_kernel.engine.protocol import Engine
+from lingos_kernel.engine.requests import Requests, Work
+from lingos_kernel.engine.residency import Resident
+from lingos_kernel.errors import EmptyPrompt, QuotaExceeded
+from lingos_kernel.models.text_codec import TextCodec
+from lingos_kernel.processes.table import ProcessTable
+from lingos_kernel.syscalls.spec import Context
+
+
+@dataclass(slots=True)
+class Choice:
+    """One answer as it grows."""
+
+    text: str = ""
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    prompt_logprobs: tuple[TokenLogprob, ...] = ()
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+
+    def add(self, output: SequenceOutput) -> None:
+        """Take in what one step brought."""
+        self.text += output.text
+        self.token_ids.extend(output.token_ids)
+        self.logprobs.extend(output.logprobs)
+        self.prompt_logprobs = output.prompt_logprobs or self.prompt_logprobs
+        self.finish_reason = output.finish_reason or self.finish_reason
+        self.usage = output.usage or self.usage
+
+
+class Generator:
+    """Runs generation requests for calls, under the priority and limits of their process."""
+
+    def __init__(self, engine: Engine, processes: ProcessTable, requests: Requests) -> None:
+        self._engine = engine
+        self._processes = processes
+        self._requests = requests
+
+    async def stream(
+        self,
+        context: Context,
+        model: Resident,
+        prompt_ids: list[int],
+        params: SamplingParams,
+        choices: list[Choice],
+    ) -> AsyncGenerator[SequenceOutput, None]:
+        """Stream a request's outputs, adding them to `choices` (one per `params.n`)."""
+        if not prompt_ids:
+            raise EmptyPrompt("the prompt is empty", hint="give some text to answer")
+        work = self._requests.work(context.pid)
+        work.model = model.name
+        with self._requests.track(context.pid) as request_id:
+            request = Generate(
+                request_id=request_id,
+                model=model.name,
+                prompt_ids=tuple(prompt_ids),
+                params=self._within_limits(context.pid, len(prompt_ids), params),
+                priority=self._processes.get(context.pid).priority,
+                pid=context.pid,
+                program=str(context.pid),
+                tenant=context.principal.tenant,
+            )
+            outputs = self._engine.generate(request)
+            if self._requests.is_held(context.pid):
+                self._engine.pause(request_id)
+            try:
+                async for output in outputs:
+                    choices[output.choice].add(output)
+                    if output.usage is not None:
+                        work.first_token_s = output.usage.first_token_s
+                    yield output
+            finally:
+                await outputs.aclose()
+                self._account(context.pid, work, len(prompt_ids), choices)
+
+    async def run(
+        self, context: Context, model: Resident, prompt_ids: list[int], params: SamplingParams
+    ) -> list[Choice]:
+        """The finished choices of a request that nobody watches."""
+        choices = new_choices(params)
+        async for _ in self.stream(context, model, prompt_ids, params, choices):
+            pass
+        return choices
+
+    def _within_limits(
+        self, pid: int, prompt_tokens: int, params: SamplingParams
+    ) -> SamplingParams:
+        """The parameters with max_tokens cut to what the process has left."""
+        left = self._processes.remaining(pid).tokens
+        if left is None:
+            return params
+        most = (left - prompt_tokens) // params.n
+        if most < min(params.max_tokens, 1):
+            raise QuotaExceeded(
+                f"a prompt of {prompt_tokens} tokens does not fit into the {left} tokens that"
+                f" process {pid} has left",
+                hint="raise its limit, or open another process",
+            )
+        return msgspec.structs.replace(params, max_tokens=min(params.max_tokens, most))
+
+    def _account(self, pid: int, work: Work, prompt_tokens: int, choices: list[Choice]) -> None:
+        produced = sum(len(choice.token_ids) for choice in choices)
+        work.prompt_tokens += prompt_tokens
+        work.output_tokens += produced
+        self._processes.charge(pid, tokens=prompt_tokens + produced)
+
+
+def new_choices(params: SamplingParams) -> list[Choice]:
+    """Empty choices for a request."""
+    return [Choice() for _ in range(params.n)]
+
+
+def usage_of(choices: list[Choice]) -> dict[str, Any]:
+    """The usage of a request: prompt counted once, outputs summed, the slowest choice's times."""
+    known = [choice.usage for choice in choices if choice.usage]
+    if not known:
+        return msgspec.to_builtins(Usage(0, 0))  # type: ignore[no-any-return]
+    firsts = [u.first_token_s for u in known if u.first_token_s is not None]
+    return {
+        "prompt_tokens": known[0].prompt_tokens,
+        "output_tokens": sum(usage.output_tokens for usage in known),
+        "cached_tokens": known[0].cached_tokens,
+        "queue_s": max(usage.queue_s for usage in known),
+        "first_token_s": min(firsts) if firsts else None,
+        "total_s": max(usage.total_s for usage in known),
+        "preemptions": sum(usage.preemptions for usage in known),
+    }
+
+
+def describe_choice(choice: Choice, codec: TextCodec) -> dict[str, Any]:
+    """The JSON-able form of a choice."""
+    described: dict[str, Any] = {"text": choice.text, "finish_reason": choice.finish_reason}
+    if choice.logprobs:
+        described["logprobs"] = [describe_logprob(item, codec) for item in choice.logprobs]
+    return described
+
+
+def describe_logprob(item: TokenLogprob, codec: TextCodec) -> dict[str, Any]:
+    """A token with its log-probability (nats) and the likeliest ones at its position."""
+    return {
+        "token": codec.token_text(item.token_id),
+        "token_id": item.token_id,
+        "logprob": item.logprob,
+        "top": [
+            {"token": codec.token_text(token_id), "token_id": token_id, "logprob": logprob}
+            for token_id, logprob in item.top
+        ],
+    }

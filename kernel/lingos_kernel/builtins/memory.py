@@ -1,0 +1,56 @@
+"""`mem.*`: where the memory went, and what fits."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from pydantic import Field
+
+from lingos_kernel.builtins.services import Services, pull_progress
+from lingos_kernel.memory.pages import PAGE_SLOTS, pages_for
+from lingos_kernel.syscalls.spec import Context, syscall
+
+
+class MemSyscalls:
+    """Memory per device and model, and the planner's sums."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    @syscall("mem.stat", cost="io")
+    async def stat(self) -> dict[str, Any]:
+        """Say where the memory of each device went: weights, KV pages, other."""
+        picture = self._services.snapshot()
+        return {
+            "devices": msgspec.to_builtins(picture.devices),
+            "models": msgspec.to_builtins(self._services.engine.stats.models),
+            "sums": msgspec.to_builtins(picture.sums),
+        }
+
+    @syscall("mem.plan", cost="engine")
+    async def plan(
+        self,
+        context: Context,
+        tokens: Annotated[int, Field(ge=1, description="prompt and output of one inference")],
+        model: str | None = None,
+    ) -> dict[str, Any]:
+        """Say how many inferences of a length fit at once: N = M // C.
+
+        Args:
+            model: a stored model; the default when not given.
+        """
+        resident = await self._services.residency.ensure(model, on_progress=pull_progress(context))
+        loaded = resident.loaded
+        pages = pages_for(tokens)
+        fits = loaded.pages // pages
+        kv_bytes = pages * loaded.page_bytes
+        return {
+            "model": resident.name,
+            "page_slots": PAGE_SLOTS,
+            "pages_per_inference": pages,
+            "pages": loaded.pages,
+            "budget_bytes": loaded.weight_bytes + loaded.kv_bytes,
+            "inference_bytes": kv_bytes + loaded.weight_bytes / max(fits, 1),
+            "inferences": fits,
+        }

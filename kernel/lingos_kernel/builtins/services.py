@@ -1,0 +1,54 @@
+"""What the built-in syscalls are made of: the kernel's rooms, handed over once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lingos_kernel.builtins.generation import Generator
+from lingos_kernel.config import Config
+from lingos_kernel.engine.protocol import Engine
+from lingos_kernel.engine.requests import Requests
+from lingos_kernel.engine.residency import Residency
+from lingos_kernel.models.progress import PullProgress
+from lingos_kernel.models.store import ModelStore
+from lingos_kernel.plugins import PluginHost
+from lingos_kernel.processes.table import ProcessTable
+from lingos_kernel.queue.mailbox import Mailboxes
+from lingos_kernel.queue.topics import Topics
+from lingos_kernel.syscalls.dispatch import Dispatcher
+from lingos_kernel.syscalls.spec import Context
+from lingos_kernel.syscalls.table import SyscallTable
+from lingos_kernel.telemetry.snapshot import Snapshot
+from lingos_kernel.threads.locks import Locks
+from lingos_kernel.threads.pool import ElasticPool
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The rooms that built-in syscalls use."""
+
+    config: Config
+    engine: Engine
+    store: ModelStore
+    residency: Residency
+    processes: ProcessTable
+    requests: Requests
+    generator: Generator
+    table: SyscallTable
+    dispatcher: Dispatcher
+    plugins: PluginHost
+    pool: ElasticPool
+    locks: Locks
+    mailboxes: Mailboxes
+    topics: Topics
+    snapshot: Callable[[], Snapshot]
+
+
+def pull_progress(context: Context) -> Callable[[PullProgress], None]:
+    """Forwards a download's progress to the caller."""
+
+    def tell(progress: PullProgress) -> None:
+        context.progress(progress.done, progress.total, unit="B", label=progress.label)
+
+    return tell

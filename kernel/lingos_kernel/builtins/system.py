@@ -1,0 +1,76 @@
+"""`sys.*`: the kernel about itself."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import asdict
+from typing import Any
+
+import msgspec
+
+import lingos_kernel
+from lingos_kernel.builtins.services import Services
+from lingos_kernel.syscalls.spec import Context, SyscallInfo, syscall
+
+
+class SysSyscalls:
+    """Help, state and settings."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    @syscall("sys.noop", capability="*", cost="io")
+    async def noop(self) -> None:
+        """Do nothing: the price of the pipeline itself."""
+
+    @syscall("sys.version", capability="*", cost="io")
+    async def version(self) -> dict[str, Any]:
+        """Show the kernel's version and process."""
+        return {"version": lingos_kernel.__version__, "os_pid": os.getpid()}
+
+    @syscall("sys.snapshot", cost="io")
+    async def snapshot(self) -> dict[str, Any]:
+        """Show everything at one moment: what the scheduler pane draws."""
+        return msgspec.to_builtins(self._services.snapshot())  # type: ignore[no-any-return]
+
+    @syscall("sys.help", capability="*", cost="io")
+    async def help(self, context: Context, name: str | None = None) -> Any:
+        """List the syscalls that you may call, or describe one with its argument schema.
+
+        Args:
+            name: a syscall; all of them, shortly, when not given.
+        """
+        infos = self._services.table.infos(context.principal)
+        if name is None:
+            return [{"name": info.name, "summary": info.summary} for info in infos]
+        return _described(self._services.table.get(name).info)
+
+    @syscall("sys.plugins", cost="io")
+    async def plugins(self) -> list[dict[str, Any]]:
+        """List the plugins: which are loaded, failed or off, what each provides and costs."""
+        records = await asyncio.to_thread(self._services.plugins.records)
+        return [asdict(record) for record in records]
+
+    @syscall("sys.config", cost="io")
+    async def config(self) -> list[dict[str, Any]]:
+        """Show each setting of the kernel with where its value comes from."""
+        values = self._services.config.explain()
+        return [{"key": v.key, "value": _plain(v.value), "source": v.source} for v in values]
+
+    @syscall("sys.calls", cost="io")
+    async def calls(self, limit: int = 50) -> list[dict[str, Any]]:
+        """List the calls that ended last: what, for whom, how it ended, how long it took.
+
+        Args:
+            limit: how many.
+        """
+        return [asdict(call) for call in self._services.dispatcher.finished(limit)]
+
+
+def _described(info: SyscallInfo) -> dict[str, Any]:
+    return {**asdict(info), "arguments": dict(info.arguments), "returns": dict(info.returns)}
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, int | float | bool | None) else str(value)

@@ -1,0 +1,148 @@
+"""Which models are in memory: found in the store, pulled when they are defaults, loaded once."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lingos_kernel.config import Config
+from lingos_kernel.engine.messages import ModelLoaded, ModelSpec
+from lingos_kernel.engine.protocol import Engine
+from lingos_kernel.errors import InvalidArguments, UnknownModel
+from lingos_kernel.models.progress import PullProgress
+from lingos_kernel.models.store import ModelStore, StoredModel
+from lingos_kernel.models.text_codec import TextCodec
+
+OnProgress = Callable[[PullProgress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """A model that is ready, with its tokenizer."""
+
+    stored: StoredModel
+    loaded: ModelLoaded
+    codec: TextCodec
+
+    @property
+    def name(self) -> str:
+        """The name that engine requests use."""
+        return self.loaded.name
+
+
+class _Pull:
+    """One download that several callers may wait for; it stops when the last of them leaves."""
+
+    def __init__(self) -> None:
+        self.cancelled = threading.Event()
+        self.listeners: list[OnProgress] = []
+        self.waiters = 0
+        self.task: asyncio.Task[StoredModel] | None = None
+
+    def tell(self, progress: PullProgress) -> None:
+        for listener in tuple(self.listeners):
+            listener(progress)
+
+
+class Residency:
+    """Makes models ready on first use; concurrent requests for one model share the work."""
+
+    def __init__(self, engine: Engine, store: ModelStore, config: Config) -> None:
+        self._engine = engine
+        self._store = store
+        self._config = config
+        self._codecs: dict[str, TextCodec] = {}
+        self._pulls: dict[str, _Pull] = {}
+        self._loading: dict[str, asyncio.Lock] = {}
+
+    async def ensure(
+        self, name: str | None, *, kind: str = "causal", on_progress: OnProgress | None = None
+    ) -> Resident:
+        """The model, ready; None means the configured default of the kind.
+
+        Pulls the model when it is a catalogue name that is not stored yet. Raises `UnknownModel`,
+        `ModelError`, or `InvalidArguments` when the model is of another kind.
+        """
+        stored = await self.find(name, kind=kind, on_progress=on_progress)
+        if kind == "causal" and stored.kind != "causal":
+            raise InvalidArguments(
+                f"{stored.name} is an {stored.kind}: it makes vectors, not text",
+                hint="use it with llm.embed, or choose a causal model (lingos models)",
+            )
+        async with self._loading.setdefault(stored.name, asyncio.Lock()):
+            loaded = await self._engine.load(self.spec(stored))
+            codec = await self.codec(stored)
+        return Resident(stored, loaded, codec)
+
+    async def find(
+        self, name: str | None, *, kind: str = "causal", on_progress: OnProgress | None = None
+    ) -> StoredModel:
+        """The stored model; a default that is missing is pulled first."""
+        models = self._config.models
+        wanted = name or (models.default if kind == "causal" else models.embedder)
+        try:
+            return self._store.resolve(wanted)
+        except UnknownModel:
+            if not self._store.is_in_catalogue(wanted):
+                raise
+        return await self.pull(wanted, on_progress=on_progress)
+
+    async def pull(
+        self, source: str, *, alias: str | None = None, on_progress: OnProgress | None = None
+    ) -> StoredModel:
+        """Pull a model; callers that ask for the same source share one download.
+
+        Cancelling one caller leaves the others; the last one to leave stops the download.
+        """
+        key = f"{source}\0{alias or ''}"
+        pull = self._pulls.setdefault(key, _Pull())
+        if pull.task is None:
+            pull.task = asyncio.create_task(self._run_pull(source, alias, pull))
+            pull.task.add_done_callback(lambda _: self._pulls.pop(key, None))
+        if on_progress:
+            pull.listeners.append(on_progress)
+        pull.waiters += 1
+        try:
+            return await asyncio.shield(pull.task)
+        finally:
+            pull.waiters -= 1
+            if on_progress:
+                pull.listeners.remove(on_progress)
+            if pull.waiters == 0:
+                pull.cancelled.set()
+
+    async def _run_pull(self, source: str, alias: str | None, pull: _Pull) -> StoredModel:
+        loop = asyncio.get_running_loop()
+
+        def tell(progress: PullProgress) -> None:
+            loop.call_soon_threadsafe(pull.tell, progress)
+
+        return await asyncio.to_thread(
+            self._store.pull, source, alias=alias, progress=tell, cancelled=pull.cancelled
+        )
+
+    def spec(self, stored: StoredModel) -> ModelSpec:
+        """How the engine should load a stored model."""
+        engine = self._config.engine
+        return ModelSpec(
+            name=stored.name,
+            path=str(stored.path),
+            kind="encoder" if stored.kind == "encoder" else "causal",
+            dtype=engine.dtype,
+            device=engine.device,
+            kv_bytes=engine.kv_bytes,
+        )
+
+    async def codec(self, stored: StoredModel) -> TextCodec:
+        """The model's tokenizer, read once; needs no loaded weights."""
+        codec = self._codecs.get(stored.id)
+        if codec is None:
+            codec = await asyncio.to_thread(TextCodec.load, stored.path)
+            self._codecs[stored.id] = codec
+        return codec
+
+    async def unload(self, name: str) -> None:
+        """Free a loaded model; raises `ModelInUse` while a request runs on it."""
+        await self._engine.unload(self._store.resolve(name).name)

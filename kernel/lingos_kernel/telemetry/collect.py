@@ -1,0 +1,231 @@
+"""Building the snapshot: reads every room, changes none."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, field
+
+import lingos_kernel
+from lingos_kernel.config import Config
+from lingos_kernel.engine.messages import (
+    DeviceInfo,
+    EngineStats,
+    ModelLoaded,
+    ModelStats,
+    SequenceStats,
+)
+from lingos_kernel.engine.protocol import Engine
+from lingos_kernel.engine.requests import Requests
+from lingos_kernel.models.store import ModelStore, StoredModel
+from lingos_kernel.processes.process import Process
+from lingos_kernel.processes.table import ProcessTable
+from lingos_kernel.syscalls.dispatch import Dispatcher
+from lingos_kernel.telemetry.devices import DeviceReading, read_device
+from lingos_kernel.telemetry.snapshot import (
+    CallRow,
+    DeviceRow,
+    KernelRow,
+    LockRow,
+    ModelRow,
+    ProcessRow,
+    QueueRow,
+    Rates,
+    Snapshot,
+    ThreadRow,
+)
+from lingos_kernel.telemetry.sums import sums
+from lingos_kernel.threads.locks import Locks
+from lingos_kernel.threads.pool import ElasticPool
+
+
+@dataclass(slots=True)
+class Sources:
+    """The rooms that a snapshot is read from."""
+
+    config: Config
+    engine: Engine
+    store: ModelStore
+    processes: ProcessTable
+    requests: Requests
+    dispatcher: Dispatcher
+    pool: ElasticPool
+    locks: Locks
+    queue_rows: Callable[[], Sequence[QueueRow]]
+    clock: Callable[[], float]
+    started_s: float
+    read_device: Callable[[str], DeviceReading] = field(default=read_device)
+
+
+def collect(sources: Sources, *, accepting: bool) -> Snapshot:
+    """The state of everything now."""
+    stats = sources.engine.stats
+    loaded = sources.engine.models
+    device = sources.engine.device or DeviceInfo("cpu", "cpu", 0)
+    reading = sources.read_device(device.name)
+    by_pid = _by_pid(stats.sequences)
+    now = sources.clock()
+    pool_sums = sources.pool.sums()
+    return Snapshot(
+        time_s=time.time(),
+        kernel=_kernel_row(sources, now, accepting),
+        devices=(_device_row(device, reading, stats),),
+        rates=_rates(stats),
+        sums=sums(stats, loaded, pool_sums, sources.dispatcher.timings()),
+        processes=tuple(
+            _process_row(p, by_pid.get(p.pid, ()), sources.requests, now)
+            for p in sources.processes.processes()
+        ),
+        calls=_call_rows(sources.dispatcher),
+        sequences=stats.sequences,
+        threads=tuple(ThreadRow(*astuple(row)) for row in sources.pool.rows()),
+        locks=tuple(LockRow(*astuple(row)) for row in sources.locks.rows()),
+        queues=tuple(sources.queue_rows()),
+        models=_model_rows(sources.store.list(), stats, loaded, device.name),
+    )
+
+
+def _by_pid(sequences: Iterable[SequenceStats]) -> dict[int, list[SequenceStats]]:
+    grouped: dict[int, list[SequenceStats]] = {}
+    for sequence in sequences:
+        grouped.setdefault(sequence.pid, []).append(sequence)
+    return grouped
+
+
+def _kernel_row(sources: Sources, now: float, accepting: bool) -> KernelRow:
+    dispatcher = sources.dispatcher
+    return KernelRow(
+        version=lingos_kernel.__version__,
+        os_pid=os.getpid(),
+        engine_os_pid=sources.engine.os_pid,
+        engine_restarts=sources.engine.restarts,
+        uptime_s=now - sources.started_s,
+        policy=sources.config.engine.policy,
+        calls_total=dispatcher.calls_total,
+        calls_failed=dispatcher.calls_failed,
+        accepting=accepting,
+    )
+
+
+def _process_row(
+    process: Process, sequences: Sequence[SequenceStats], requests: Requests, now: float
+) -> ProcessRow:
+    work = requests.work(process.pid)
+    positions = [s.queue_position for s in sequences if s.queue_position is not None]
+    waits = sequences and len(positions) == len(sequences)
+    return ProcessRow(
+        pid=process.pid,
+        parent=process.parent,
+        principal=process.principal.name,
+        tenant=process.principal.tenant,
+        caller=process.principal.kind,
+        kind=process.kind,
+        command=process.command,
+        model=work.model or process.model,
+        state="waiting" if waits and process.state == "running" else process.state,
+        priority=process.priority,
+        queue_position=min(positions) if waits else None,
+        waited_s=max([process.waited_s(now), *(s.waited_s for s in sequences)]),
+        prompt_tokens=work.prompt_tokens + sum(s.prompt_tokens for s in sequences),
+        output_tokens=work.output_tokens + sum(s.output_tokens for s in sequences),
+        tokens_per_s=sum(s.tokens_per_s for s in sequences if s.state == "decode"),
+        first_token_s=next(
+            (s.first_token_s for s in sequences if s.first_token_s is not None), work.first_token_s
+        ),
+        kv_bytes=sum(s.kv_bytes for s in sequences),
+        calls=len(process.calls),
+        age_s=now - process.created_s,
+    )
+
+
+def _call_rows(dispatcher: Dispatcher) -> tuple[CallRow, ...]:
+    return tuple(
+        CallRow(
+            call_id=call.call_id,
+            pid=call.pid,
+            principal=call.principal.name,
+            syscall=call.info.name,
+            state=call.state,
+            priority=call.priority,
+            queue_position=call.queue_position,
+            age_s=call.age_s,
+        )
+        for call in dispatcher.calls()
+    )
+
+
+def _device_row(device: DeviceInfo, reading: DeviceReading, stats: EngineStats) -> DeviceRow:
+    weights = sum(model.weight_bytes for model in stats.models)
+    kv_total = sum(model.page_bytes * model.pages_total for model in stats.models)
+    kv_used = sum(model.page_bytes * model.pages_used for model in stats.models)
+    kv_cached = sum(model.page_bytes * model.pages_cached for model in stats.models)
+    return DeviceRow(
+        name=device.name,
+        description=device.description,
+        total_bytes=reading.total_bytes,
+        budget_bytes=weights + kv_total,
+        weights_bytes=weights,
+        kv_total_bytes=kv_total,
+        kv_used_bytes=kv_used,
+        kv_cached_bytes=kv_cached,
+        kv_free_bytes=kv_total - kv_used - kv_cached,
+        other_bytes=max(reading.used_bytes - weights - kv_total, 0),
+        utilisation=reading.utilisation,
+        bandwidth_share=reading.bandwidth_share,
+        power_watts=reading.power_watts,
+        temperature_c=reading.temperature_c,
+    )
+
+
+def _rates(stats: EngineStats) -> Rates:
+    prompts = stats.prompt_tokens_total
+    return Rates(
+        prompt_tokens_per_s=stats.prompt_tokens_per_s,
+        output_tokens_per_s=stats.output_tokens_per_s,
+        prefix_hit_share=stats.cached_tokens_total / prompts if prompts else 0.0,
+        preemptions_total=stats.preemptions_total,
+        prompt_tokens_total=prompts,
+        output_tokens_total=stats.output_tokens_total,
+        cached_tokens_total=stats.cached_tokens_total,
+        step_s=stats.step_s,
+        floor_share=stats.floor_share,
+    )
+
+
+def _model_rows(
+    stored: Iterable[StoredModel],
+    stats: EngineStats,
+    loaded: Mapping[str, ModelLoaded],
+    device: str,
+) -> tuple[ModelRow, ...]:
+    by_name = {model.name: model for model in stats.models}
+    rows = [_model_row(model, by_name.get(model.name), loaded, device) for model in stored]
+    return tuple(sorted(rows, key=lambda row: row.name))
+
+
+def _model_row(
+    stored: StoredModel,
+    stats: ModelStats | None,
+    loaded: Mapping[str, ModelLoaded],
+    device: str,
+) -> ModelRow:
+    ready = loaded.get(stored.name)
+    live = stats or ModelStats(stored.name, 0, 0, 0, 0, 0, 0, 0, 0)
+    is_busy = bool(live.running or live.waiting)
+    return ModelRow(
+        name=stored.name,
+        state=("busy" if is_busy else "ready") if ready else "stored",
+        kind=stored.kind,
+        parameters=stored.parameters,
+        weight_bytes=ready.weight_bytes if ready else 0,
+        kv_bytes=ready.kv_bytes if ready else 0,
+        kv_used_bytes=live.page_bytes * live.pages_used,
+        kv_cached_bytes=live.page_bytes * live.pages_cached,
+        context_tokens=ready.context_tokens if ready else stored.context_tokens,
+        running=live.running,
+        waiting=live.waiting,
+        device=device if ready else "",
+        pinned=False,
+        idle_s=0.0,
+    )
