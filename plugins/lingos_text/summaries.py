@@ -18,9 +18,7 @@ CHUNK_TOKENS = 1_200
 
 PROMPT = (
     "Summarize the following text in at most {sentences} sentences."
-    " Keep names and numbers.
-
-{text}"
+    " Keep names and numbers.\n\n{text}"
 )
 PARALLEL = 8
 
