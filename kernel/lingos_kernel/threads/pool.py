@@ -226,7 +226,7 @@ class ElasticPool:
         running = threads - self._blocked
         wanted = min(max(self._sums().wanted, self.minimum), running + len(self._waiting))
         room = min(self.maximum - threads, limit) if threads < self.maximum else int(running == 0)
-        hired = []
+        hired: list[Worker] = []
         while len(hired) < room and running + len(hired) < wanted:
             hired.append(Worker(f"{self._name}-{next(self._numbers)}", self._work))
         self._workers.update(hired)

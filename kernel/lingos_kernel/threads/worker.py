@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -115,7 +114,7 @@ class Worker:
         ident = self.thread.ident
         if ident is None:  # hired, not yet started
             return 0.0
-        if sys.platform == "linux":
+        if hasattr(time, "pthread_getcpuclockid"):
             return time.clock_gettime(time.pthread_getcpuclockid(ident))
         return self.last_cpu_s  # as of the end of its last task
 
