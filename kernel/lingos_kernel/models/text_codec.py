@@ -156,9 +156,18 @@ class TextCodec:
         return token_to_bytes(token, self.decoder_type)
 
     @functools.cached_property
+    def decoder_steps(self) -> list[dict[str, Any]]:
+        """The settings of the tokenizer's decoders, in their order."""
+        if self._tokenizer.decoder is None:
+            return []
+        state = json.loads(self._tokenizer.decoder.__getstate__())
+        return list(state.get("decoders", [state]))
+
+    @functools.cached_property
     def decoder_type(self) -> str:
-        """How tokens become text: ByteLevel, ByteFallback, or another decoder's name."""
-        return _decoder_type(self._tokenizer)
+        """How tokens become text: ByteLevel, ByteFallback, or the names of other decoders."""
+        steps = [step["type"] for step in self.decoder_steps]
+        return "ByteFallback" if "ByteFallback" in steps else "+".join(steps)
 
     def render_chat(
         self,
@@ -288,7 +297,7 @@ def _load_tokenizer(path: Path) -> Tokenizer:
         )
     try:
         tokenizer = Tokenizer.from_file(str(file))
-    except Exception as error:  # noqa: BLE001 - tokenizers raises bare Exception
+    except Exception as error:
         raise CorruptModel(
             f"{file.name} of {path.name} cannot be read: {error}", hint="pull the model again"
         ) from error
@@ -357,13 +366,3 @@ def _template_sources(path: Path, settings: Mapping[str, Any]) -> dict[str, str]
     files |= {file.stem: file for file in (path / "additional_chat_templates").glob("*.jinja")}
     sources |= {name: file.read_text("utf-8") for name, file in files.items() if file.is_file()}
     return sources
-
-
-def _decoder_type(tokenizer: Tokenizer) -> str:
-    if tokenizer.decoder is None:
-        return "None"
-    state = json.loads(tokenizer.decoder.__getstate__())
-    steps = [step["type"] for step in state.get("decoders", [state])]
-    if steps == ["ByteLevel"]:
-        return "ByteLevel"
-    return "ByteFallback" if "ByteFallback" in steps else "+".join(steps)
