@@ -1,0 +1,93 @@
+"""`lingos ps`, `kill` and `nice`: the kernel's processes."""
+
+from __future__ import annotations
+
+import click
+
+from lingos_kernel.client.protocol import KernelClient
+from lingos_kernel.errors import InvalidArguments
+from lingos_shell.completion import complete_pids
+from lingos_shell.invocation import Invocation, common_options
+from lingos_shell.output import write_json, write_line, write_table
+from lingos_shell.process_table import Process, process_table
+
+SIGNALS = ("TERM", "KILL", "STOP", "CONT")
+
+
+@click.command("ps")
+@click.option("-t", "--tree", "is_tree", is_flag=True, help="Indent children below their parents.")
+@click.option("-a", "--all", "with_ended", is_flag=True, help="Also show processes that ended.")
+@common_options
+def ps_command(invocation: Invocation, *, is_tree: bool, with_ended: bool) -> None:
+    """List the kernel's processes."""
+
+    async def fetch(client: KernelClient) -> list[Process]:
+        rows: list[Process] = await client.call("proc.list")
+        return [row for row in rows if with_ended or row["state"] != "ended"]
+
+    rows = invocation.run(fetch, start=False)
+    write_json(rows) if invocation.as_json else write_table(process_table(rows, is_tree=is_tree))
+
+
+class SignalCommand(click.Command):
+    """Takes `-KILL 12` as `-s KILL 12`, as kill(1) does."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Rewrite a signal given as a flag."""
+        plain = {f"-{form}": name for name in SIGNALS for form in (name, f"SIG{name}")}
+        words = [part for a in args for part in (("-s", plain[a]) if a in plain else (a,))]
+        return super().parse_args(ctx, words)
+
+
+@click.command("kill", cls=SignalCommand)
+@click.argument("pids", nargs=-1, required=True, type=int, shell_complete=complete_pids)
+@click.option(
+    "-s",
+    "--signal",
+    "signal_name",
+    type=click.Choice(SIGNALS, case_sensitive=False),
+    default="TERM",
+    show_default=True,
+    help="TERM cancels its calls, KILL also ends it, STOP pauses it, CONT lets it go on.",
+)
+@common_options
+def kill_command(invocation: Invocation, *, pids: tuple[int, ...], signal_name: str) -> None:
+    """End, pause or resume processes.
+
+    \b
+    lingos kill 12
+    lingos kill -STOP 12 13
+    """
+
+    async def send(client: KernelClient) -> None:
+        for pid in pids:
+            await client.call("proc.kill", pid=pid, signal=signal_name)
+
+    invocation.run(send, start=False)
+    if invocation.as_json:
+        write_json({"signal": signal_name, "pids": list(pids)})
+
+
+@click.command("nice", context_settings={"ignore_unknown_options": True})
+@click.argument("pid", type=int, shell_complete=complete_pids)
+@click.argument("priority", type=int)
+@common_options
+def nice_command(invocation: Invocation, *, pid: int, priority: int) -> None:
+    """Change a process's priority: -20 is the most urgent, 19 the least.
+
+    The priority orders its waiting calls, and decides who is preempted and whose memory goes
+    first, at once, also for what is running.
+    """
+    if not -20 <= priority <= 19:
+        raise InvalidArguments(
+            f"priority {priority} is out of range", hint="-20 is the most urgent, 19 the least"
+        )
+
+    async def renice(client: KernelClient) -> None:
+        await client.call("proc.nice", pid=pid, priority=priority)
+
+    invocation.run(renice, start=False)
+    if invocation.as_json:
+        write_json({"pid": pid, "priority": priority})
+    else:
+        write_line(f"process {pid} has priority {priority}")

@@ -1,0 +1,127 @@
+"""One run of a command: its common options, and how it reaches a kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import update_wrapper
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+import click
+
+from lingos_kernel.errors import InvalidArguments
+
+if TYPE_CHECKING:
+    from lingos_kernel.client.protocol import KernelClient
+    from lingos_kernel.config import Config
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Invocation:
+    """What the options that every command takes said; tests give their own `connect`."""
+
+    as_json: bool = False
+    local: bool = False
+    verbose: bool = False
+    overrides: dict[str, Any] = field(default_factory=dict)
+    connect: Callable[[Invocation, bool], Awaitable[KernelClient]] | None = None
+
+    def config(self) -> Config:
+        """The settings, with those of this command line on top. Raises `ConfigError`."""
+        from pathlib import Path
+
+        from lingos_kernel.config import load_config
+
+        return load_config(project_dir=Path.cwd(), overrides=self.overrides)
+
+    async def client(self, *, start: bool) -> KernelClient:
+        """A client to use with `async with`; `start` starts a kernel when none runs.
+
+        Raises `KernelUnavailable`.
+        """
+        if self.connect is not None:
+            return await self.connect(self, start)
+        from lingos_kernel.client.connect import connect
+
+        return await connect(self.config(), start=start, local=self.local)
+
+    def run(self, work: Callable[[KernelClient], Awaitable[T]], *, start: bool = True) -> T:
+        """Do asynchronous work with a client. Ctrl-C cancels it: raises `KeyboardInterrupt`."""
+        from lingos_shell.runner import run_interruptible
+
+        async def connected() -> T:
+            async with await self.client(start=start) as client:
+                return await work(client.with_options(caller="human"))
+
+        return run_interruptible(connected())
+
+
+def common_options(command: Callable[Concatenate[Invocation, P], T]) -> Callable[P, T]:
+    """Give a command `--json`, `--local`, `-v` and the `Invocation` they make as first argument."""
+
+    def with_invocation(*args: P.args, **kwargs: P.kwargs) -> T:
+        invocation = click.get_current_context().ensure_object(Invocation)
+        return command(invocation, *args, **kwargs)
+
+    wrapped: Callable[P, T] = update_wrapper(with_invocation, command)
+    for add_option in (json_option, local_option, verbose_option):
+        wrapped = add_option(wrapped)
+    return wrapped
+
+
+def _keep(attribute: str) -> Callable[[click.Context, click.Parameter, bool], None]:
+    def callback(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+        if value:
+            setattr(context.ensure_object(Invocation), attribute, True)
+
+    return callback
+
+
+json_option = click.option(
+    "--json",
+    is_flag=True,
+    expose_value=False,
+    callback=_keep("as_json"),
+    help="Write JSON to stdout; errors are a JSON object on stderr.",
+)
+local_option = click.option(
+    "--local",
+    is_flag=True,
+    expose_value=False,
+    callback=_keep("local"),
+    help="Embed the kernel in this process; start and attach to none.",
+)
+verbose_option = click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    expose_value=False,
+    callback=_keep("verbose"),
+    help="Show the traceback of an error.",
+)
+
+
+def _keep_settings(
+    context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
+) -> None:
+    invocation = context.ensure_object(Invocation)
+    for text in values:
+        key, equals, value = text.partition("=")
+        if not equals or "." not in key:
+            raise InvalidArguments(
+                f"--set {text!r} is not SECTION.KEY=VALUE", hint="for example engine.device=cpu"
+            )
+        invocation.overrides[key] = value
+
+
+settings_option = click.option(
+    "--set",
+    metavar="SECTION.KEY=VALUE",
+    multiple=True,
+    expose_value=False,
+    callback=_keep_settings,
+    help="Override a setting for this command (`lingos config show` lists them).",
+)
