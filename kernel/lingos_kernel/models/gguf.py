@@ -230,4 +230,4 @@ def _pack(values: np.ndarray[Any, Any], stored: str) -> memoryview:
         packed = quantize(np.ascontiguousarray(values, np.float32), GGMLQuantizationType.BF16)
     else:
         packed = np.ascontiguousarray(values, np.float16 if stored == "F16" else np.float32)
-    return memoryview(np.ascontiguousarray(packed)).cast("B")
+    return np.ascontiguousarray(packed).data.cast("B")

@@ -269,7 +269,7 @@ def _llama3_rope(keys: Keys, head_dim: int) -> dict[str, Any]:
 
 def _llama3_factor(theta: float, exponent: float, factor: float) -> float:
     """What Llama 3.1 divides one frequency by."""
-    wavelength = 2 * math.pi * theta**exponent
+    wavelength = 2 * math.pi * math.pow(theta, exponent)
     if wavelength < 8192 / 4.0:
         return 1.0
     if wavelength > 8192 / 1.0:

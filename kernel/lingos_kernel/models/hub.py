@@ -272,11 +272,10 @@ def _git_id(path: Path) -> str:
 
 def _bar_class(meter: Meter, done_bytes: int) -> type:
     """A progress bar for the hub client that moves the meter, and stops when it says so."""
-    from tqdm import tqdm
+    from huggingface_hub.utils import tqdm
 
-    class MeterBar(tqdm):  # type: ignore[type-arg] # not generic at run time
+    class MeterBar(tqdm):
         def __init__(self, *args: Any, **options: Any) -> None:
-            options.pop("name", None)
             super().__init__(*args, **{**options, "disable": True})
             self._seen = done_bytes + int(options.get("initial") or 0)
 
