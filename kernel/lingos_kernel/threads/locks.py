@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 
 from lingos_kernel.errors import CallTimeout
+from lingos_kernel.queue.waiting import wait as wait_for
+from lingos_kernel.queue.waiting import wait_async
 from lingos_kernel.threads.lock_table import Decision, LockKind, LockTable
 from lingos_kernel.threads.rows import LockState
 from lingos_kernel.threads.waitfor import Holder
@@ -67,9 +68,8 @@ class Locks:
         if not wait.done():
             try:
                 with self._blocked(f"lock:{name}"):
-                    wait.exception(timeout_s)
-            except TimeoutError:
-                self._give_up(wait_id, wait, name, pid, timeout_s)
+                    if not wait_for(wait, timeout_s):
+                        self._give_up(wait_id, wait, name, pid, timeout_s)
             except BaseException:
                 self._leave(wait_id, wait, name, holder, shared, units)
                 raise
@@ -89,14 +89,9 @@ class Locks:
         holder = Holder(pid, task)
         wait_id, wait = self._begin(name, holder, shared, units)
         if not wait.done():
-            loop = asyncio.get_running_loop()
-            settled = asyncio.Event()
-            wait.add_done_callback(lambda _: loop.call_soon_threadsafe(settled.set))
             try:
-                async with asyncio.timeout(timeout_s):
-                    await settled.wait()
-            except TimeoutError:
-                self._give_up(wait_id, wait, name, pid, timeout_s)
+                if not await wait_async(wait, timeout_s):
+                    self._give_up(wait_id, wait, name, pid, timeout_s)
             except BaseException:
                 self._leave(wait_id, wait, name, holder, shared, units)
                 raise
