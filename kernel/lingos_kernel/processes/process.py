@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field, fields, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 from lingos_kernel.errors import InvalidArguments
 from lingos_kernel.security.principal import Principal
@@ -13,6 +13,18 @@ ProcessKind = Literal["kernel", "session", "job", "agent", "call"]
 ProcessState = Literal["idle", "waiting", "running", "stopped", "ended"]
 
 MOST_URGENT, LEAST_URGENT = -20, 19
+
+
+class ActiveCall(Protocol):
+    """A call in flight, as its process sees it."""
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its function has begun; before that it waits for its turn."""
+
+    @property
+    def queued_s(self) -> float:
+        """When it came, on the table's clock."""
 
 
 class Signal(enum.StrEnum):
@@ -89,10 +101,8 @@ class Process:
     stopped: bool = False
     ended_s: float | None = None
     ended_why: str = ""
-    queued_calls: int = 0
-    running_calls: int = 0
-    waiting_since_s: float | None = None
-    """Since when nothing of it runs though calls are queued."""
+    calls: set[ActiveCall] = field(default_factory=set)
+    """The calls in flight."""
 
     @property
     def state(self) -> ProcessState:
@@ -101,14 +111,13 @@ class Process:
             return "ended"
         if self.stopped:
             return "stopped"
-        if self.running_calls:
+        if any(call.is_running for call in self.calls):
             return "running"
-        return "waiting" if self.queued_calls else "idle"
+        return "waiting" if self.calls else "idle"
 
-    @property
-    def calls(self) -> int:
-        """Calls in flight."""
-        return self.queued_calls + self.running_calls
+    def waited_s(self, now: float) -> float:
+        """How long its oldest call has been waiting; 0 when none waits."""
+        return now - min((c.queued_s for c in self.calls if not c.is_running), default=now)
 
     def remaining(self) -> Limits:
         """What is left of each limit of this process alone, never below 0."""
@@ -121,12 +130,12 @@ class Process:
         }
         return replace(NO_LIMITS, **left)
 
-    def used_up(self) -> str:
-        """Which limit is used up, in words; empty when none is."""
+    def used_up(self, *, tool_calls: bool) -> str:
+        """Which limit that binds a new call is used up, in words; empty when none is."""
         if self.limits is NO_LIMITS:
             return ""
-        for item in fields(Limits):
-            limit, used = getattr(self.limits, item.name), getattr(self.used, item.name)
+        for name in ("tokens", "seconds", "tool_calls")[: 3 if tool_calls else 2]:
+            limit, used = getattr(self.limits, name), getattr(self.used, name)
             if limit is not None and used >= limit:
-                return f"{used:g} of {limit:g} {item.name.replace('_', ' ')}"
+                return f"{used:g} of {limit:g} {name.replace('_', ' ')}"
         return ""

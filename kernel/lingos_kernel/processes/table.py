@@ -132,7 +132,7 @@ class ProcessTable:
         if priority is None:
             priority = above.priority
         else:
-            _check_priority(priority, by=principal, now=above.priority)
+            check_priority(priority, by=principal, now=above.priority)
         self._last_pid += 1
         process = Process(
             self._last_pid, parent, principal, kind, command, model, priority, limits, self._clock()
@@ -163,7 +163,7 @@ class ProcessTable:
     def nice(self, pid: int, priority: int, *, by: Principal) -> int:
         """Change the priority; returns the one before. Below 0 needs `proc.admin`."""
         process = self.owned(pid, by)
-        _check_priority(priority, by=by, now=process.priority)
+        check_priority(priority, by=by, now=process.priority)
         before, process.priority = process.priority, priority
         if before != priority:
             self._tell("reniced", pid, priority)
@@ -213,10 +213,14 @@ class ProcessTable:
             used.tool_calls += tool_calls
             used.pages += pages
 
-    def check_limits(self, pid: int) -> None:
-        """Raise `QuotaExceeded` when a limit of the process or an ancestor is used up."""
+    def check_limits(self, pid: int, *, tool_calls: bool = False) -> None:
+        """Raise `QuotaExceeded` when a limit of the process or an ancestor is used up.
+
+        The limits of tool calls and pages bind only who wants more of them: `tool_calls` says
+        that a tool call is wanted; the engine keeps to the pages.
+        """
         for process in self._line(pid):
-            if what := process.used_up():
+            if what := process.used_up(tool_calls=tool_calls):
                 raise QuotaExceeded(
                     f"process {process.pid} ({process.command}) has used {what}",
                     hint="raise its limit, or open another process",
@@ -233,32 +237,6 @@ class ProcessTable:
             for name in Limits.__slots__
         }
         return Limits(**least)
-
-    def call_queued(self, process: Process) -> None:
-        """A call of the process entered the queue."""
-        process.queued_calls += 1
-        self._note_waiting(process)
-
-    def call_started(self, process: Process) -> None:
-        """A queued call of the process runs now."""
-        process.queued_calls -= 1
-        process.running_calls += 1
-        self._note_waiting(process)
-
-    def call_ended(self, process: Process, *, ran: bool) -> None:
-        """A call of the process ended; `ran` says whether it had started."""
-        if ran:
-            process.running_calls -= 1
-        else:
-            process.queued_calls -= 1
-        self._note_waiting(process)
-
-    def _note_waiting(self, process: Process) -> None:
-        waits = process.queued_calls > 0 and process.running_calls == 0
-        if not waits:
-            process.waiting_since_s = None
-        elif process.waiting_since_s is None:
-            process.waiting_since_s = self._clock()
 
     def _line(self, pid: int) -> Iterator[Process]:
         """The live process and its live ancestors, below the kernel."""
@@ -277,7 +255,8 @@ def _owns(principal: Principal, process: Process) -> bool:
     return principal.name == theirs.name and principal.tenant == theirs.tenant
 
 
-def _check_priority(priority: int, *, by: Principal, now: int) -> None:
+def check_priority(priority: int, *, by: Principal, now: int) -> None:
+    """Raise unless `by` may go from priority `now` to this one: below 0 takes `proc.admin`."""
     if not MOST_URGENT <= priority <= LEAST_URGENT:
         raise InvalidArguments(
             f"priority {priority} is out of range",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any, Literal, Protocol, TypeVar
 
 from lingos_kernel.security.principal import Principal
@@ -14,6 +17,8 @@ Cost = Literal["cpu", "io", "engine"]
 """cpu runs on the thread pool, io and engine calls may also be async on the event loop."""
 
 ATTRIBUTE = "__lingos_syscall__"
+
+_WORD = re.compile(r"[A-Za-z_]\w*")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -65,6 +70,8 @@ class Declaration:
     """None: the configured default."""
     confirm: bool = False
     """Ask a person before running (destructive)."""
+    names: Mapping[str, Any] = field(default_factory=dict)
+    """What local names in the function's annotations meant where it was defined."""
 
 
 def syscall(
@@ -80,15 +87,28 @@ def syscall(
     The name defaults to the function's. Types become the argument schema, the docstring's first
     line the summary, the rest the help; `name: text` lines under `Args:` describe arguments. A
     generator streams each yielded value as an item; one that yields `Result(x)` last makes x its
-    result, otherwise the result is the list of items.
+    result, otherwise the result is the list of items. A name without a dot, the default too, is
+    put below the plugin's: `summarize` of the plugin `text` is `text.summarize`.
     """
-    declaration = Declaration(name, capability, cost, timeout_s, confirm)
 
     def mark(function: F) -> F:
+        names = _local_names(function, sys._getframe(1))
+        declaration = Declaration(name, capability, cost, timeout_s, confirm, names)
         setattr(function, ATTRIBUTE, declaration)
         return function
 
     return mark
+
+
+def _local_names(function: Callable[..., Any], frame: FrameType | None) -> dict[str, Any]:
+    """Names in the annotations (text, not yet evaluated) that are local to enclosing functions."""
+    annotations = " ".join(str(text) for text in function.__annotations__.values())
+    words = set(_WORD.findall(annotations))
+    found: dict[str, Any] = {}
+    while frame is not None and frame.f_locals is not frame.f_globals:
+        found = {word: frame.f_locals[word] for word in words & frame.f_locals.keys()} | found
+        frame = frame.f_back
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,19 +140,7 @@ def _process_row(
 
 
 def _call_rows(dispatcher: Dispatcher) -> tuple[CallRow, ...]:
-    return tuple(
-        CallRow(
-            call_id=call.call_id,
-            pid=call.pid,
-            principal=call.principal.name,
-            syscall=call.info.name,
-            state=call.state,
-            priority=call.priority,
-            queue_position=call.queue_position,
-            age_s=call.age_s,
-        )
-        for call in dispatcher.calls()
-    )
+    return tuple(CallRow(*astuple(row)) for row in dispatcher.calls())
 
 
 def _device_row(device: DeviceInfo, reading: DeviceReading, stats: EngineStats) -> DeviceRow:

@@ -1,0 +1,524 @@
+"""The one path of every call: who, may they, is it right, is there room, run, account, tell.
+
+`submit` decides at once whether a call is taken; `_end` is the only place where one ends. All of
+it happens on the kernel's loop; functions run on the loop or the pool (`work`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+from lingos_kernel.errors import (
+    CallTimeout,
+    Cancelled,
+    ConfirmationRequired,
+    InvalidArguments,
+    KernelUnavailable,
+    LingOSError,
+    NotAuthenticated,
+    NotPermitted,
+    QuotaExceeded,
+)
+from lingos_kernel.processes import Process, ProcessTable
+from lingos_kernel.processes.table import check_priority
+from lingos_kernel.security.audit import AuditRecord
+from lingos_kernel.security.principal import Principal
+from lingos_kernel.syscalls.admission import Admission, Bounds
+from lingos_kernel.syscalls.call import Call
+from lingos_kernel.syscalls.context import CallContext
+from lingos_kernel.syscalls.events import Accepted, Failure, Result
+from lingos_kernel.syscalls.rows import CallState, DispatchStats, FinishedCall, SyscallStats
+from lingos_kernel.syscalls.spec import SyscallInfo
+from lingos_kernel.syscalls.table import SyscallTable
+from lingos_kernel.syscalls.work import Runner, failure
+from lingos_kernel.threads.pool import ElasticPool
+
+log = logging.getLogger(__name__)
+
+FINISHED = 512
+"""Ended calls that `finished` shows."""
+MAX_NAME, MAX_NAMES = 128, 64
+"""Length and number of argument names that a record keeps."""
+
+
+class Hooks(Protocol):
+    """The plugins' hooks around calls; `plugins.PluginHost` implements it."""
+
+    @property
+    def watches_before(self) -> bool:
+        """Whether any plugin implements `lingos_before_syscall`."""
+
+    @property
+    def watches_after(self) -> bool:
+        """Whether any plugin implements `lingos_after_syscall`."""
+
+    def before_syscall(
+        self, info: SyscallInfo, context: Any, arguments: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The arguments to run with; raises the `LingOSError` of a plugin that refuses."""
+
+    def after_syscall(self, info: SyscallInfo, context: Any, outcome: Result | Failure) -> None:
+        """Tell the plugins how a call ended; never raises."""
+
+
+class Audit(Protocol):
+    """Where the record of each call goes; `security.audit.AuditLog` implements it."""
+
+    def append(self, record: AuditRecord) -> None:
+        """Keep a record; returns at once and never raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchSettings:
+    """Bounds of the pipeline."""
+
+    bounds: Bounds = field(default_factory=Bounds)
+    call_timeout_s: float = 600.0
+    """For syscalls that declare no time limit of their own."""
+    depth: int = 32
+    """How deep calls may nest."""
+
+
+class Dispatcher:
+    """Takes calls, runs them, and ends each exactly once."""
+
+    def __init__(
+        self,
+        table: SyscallTable,
+        processes: ProcessTable,
+        pool: ElasticPool,
+        *,
+        settings: DispatchSettings = DispatchSettings(),
+        hooks: Hooks | None = None,
+        audit: Audit | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`clock` is the one of `processes`. It observes `processes` from now on."""
+        self.table = table
+        self.processes = processes
+        self.pool = pool
+        self.settings = settings
+        self._hooks = hooks
+        self._audit = audit
+        self._clock = clock
+        self._admission = Admission(settings.bounds)
+        self._runner = Runner(pool, clock=clock, post=self.post, finish=self._finish)
+        self._boot = secrets.token_hex(3)
+        self._numbers = itertools.count(1)
+        self._live: dict[str, Call] = {}
+        self._strays: set[Call] = set()
+        self._finished: deque[FinishedCall] = deque(maxlen=FINISHED)
+        self._stats: dict[str, SyscallStats] = {}
+        self._calls_total = 0
+        self._calls_failed = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop_thread = 0
+        self._closed = False
+        self._pumping = False
+        processes.observe(self)
+
+    def start(self) -> None:
+        """Take calls from now on, on the running loop."""
+        self._loop = asyncio.get_running_loop()
+        self._loop_thread = threading.get_ident()
+
+    async def stop(self, timeout_s: float = 5.0) -> int:
+        """Refuse new calls, cancel all others, and wait for what runs on the loop to leave.
+
+        Returns how many functions on the loop have not left in time. The pool is its owner's.
+        """
+        self._closed = True
+        for call in list(self._live.values()):
+            self._cancel(call, "the kernel is shutting down")
+        return await self._runner.drain(timeout_s)
+
+    # Taking calls
+
+    def submit(
+        self,
+        principal: Principal | None,
+        name: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        pid: int | None = None,
+        priority: int | None = None,
+        timeout_s: float | None = None,
+        confirmed: bool | None = None,
+        parent: Call | None = None,
+    ) -> Call:
+        """Take a call, or refuse it: then it has ended already, in a `Failure`. Never raises.
+
+        `pid` None gives a call from outside a process of its own for as long as it lasts.
+        `timeout_s` may only shorten the syscall's limit. `confirmed` says that a person said yes;
+        a nested call (`parent`) inherits that, its parent's process, priority and deadline.
+        """
+        if confirmed is None:
+            confirmed = parent is not None and parent.confirmed
+        call = Call(
+            f"{self._boot}-{next(self._numbers)}",
+            name,
+            principal or _NOBODY,
+            parent=parent,
+            queued_s=self._clock(),
+            confirmed=confirmed,
+            cancel=self._cancel,
+        )
+        try:
+            if principal is None:
+                raise NotAuthenticated(f"{name}: it is not known who calls", hint="log in first")
+            self._check(call, arguments or {})
+            starts = self._enter(call, pid, priority)
+        except Exception as error:  # noqa: BLE001  a fault here must end this call and no other
+            self._finish(call, failure(call, error), error)
+            return call
+        self._set_deadline(call, timeout_s)
+        if starts:
+            self._start(call)
+        return call
+
+    def _check(self, call: Call, arguments: Mapping[str, Any]) -> None:
+        """Authorise, validate and confirm; nothing is changed but the call."""
+        call.argument_names = tuple(arguments)
+        if self._closed:
+            raise KernelUnavailable("the kernel is shutting down", hint="start it again")
+        call.syscall = syscall = self.table.get(call.name)
+        info = syscall.info
+        if not call.principal.may(info.capability):
+            raise NotPermitted(
+                f"{call.principal.name} may not call {info.name}",
+                hint=f"it needs the capability {info.capability}",
+                capability=info.capability,
+            )
+        if not isinstance(arguments, Mapping):
+            raise InvalidArguments(
+                f"{info.name}: the arguments are {type(arguments).__name__}",
+                hint="give an object with a value for each name",
+            )
+        call.arguments = syscall.validate(arguments)
+        if info.confirm and not call.confirmed:
+            raise ConfirmationRequired(
+                f"{info.name} wants a person's yes: {info.summary}",
+                hint="confirm the call",
+                syscall=info.name,
+                arguments=dict(arguments),
+            )
+
+    def _enter(self, call: Call, pid: int | None, priority: int | None) -> bool:
+        """Apply limits and bounds, and give the call its process and place; True: start it now."""
+        process = self._find_process(call, pid)
+        is_tool_call = call.principal.kind == "model"
+        if process is not None:
+            self.processes.check_limits(process.pid, tool_calls=is_tool_call)
+            call.pid = process.pid
+            call.priority = process.priority if call.parent is None else call.parent.priority
+        if priority is not None:
+            check_priority(priority, by=call.principal, now=call.priority)
+            call.priority = priority
+        starts = True
+        if call.parent is None:
+            starts = self._admission.enter(call)
+            call.entered = True
+        else:
+            call.parent.children.add(call)
+        if process is None:
+            process = self.processes.open(
+                call.principal, call.name, kind="call", priority=max(call.priority, 0)
+            )
+            call.pid = process.pid
+        if is_tool_call:
+            self.processes.charge(call.pid, tool_calls=1)
+        call.process = process
+        process.calls.add(call)
+        call.context = CallContext(call, self)
+        self._live[call.call_id] = call
+        call.stream.put(Accepted(call.call_id, call.pid))
+        return starts
+
+    def _find_process(self, call: Call, pid: int | None) -> Process | None:
+        """The process that the call belongs to; None when one must be opened for it."""
+        parent = call.parent
+        if parent is None:
+            return None if pid is None else self.processes.owned(pid, call.principal)
+        if parent.outcome is not None:
+            raise Cancelled(f"the call that makes this one, {parent.call_id}, has ended")
+        if parent.depth + 1 >= self.settings.depth:
+            raise InvalidArguments(
+                f"{call.name}: calls are nested {self.settings.depth} deep",
+                hint="a syscall probably calls itself; end the recursion earlier",
+            )
+        return parent.process
+
+    def _set_deadline(self, call: Call, timeout_s: float | None) -> None:
+        assert call.syscall is not None
+        assert self._loop is not None
+        limit_s = call.syscall.info.timeout_s or self.settings.call_timeout_s
+        if timeout_s is not None:
+            limit_s = min(limit_s, timeout_s)
+        why: type[LingOSError] = CallTimeout
+        left_s = self.processes.remaining(call.pid).seconds
+        if left_s is not None and left_s < limit_s:
+            limit_s, why = left_s, QuotaExceeded
+        call.deadline_s = call.queued_s + limit_s
+        if call.parent is None or call.deadline_s < call.parent.deadline_s:
+            if limit_s != float("inf"):
+                call.timer = self._loop.call_later(limit_s, self._expire, call, limit_s, why)
+        else:
+            call.deadline_s = call.parent.deadline_s  # the parent's end ends this one
+
+    def _start(self, call: Call) -> None:
+        try:
+            hooks = self._hooks
+            if hooks is not None and hooks.watches_before:
+                self._ask_plugins(call, hooks)
+            if call.outcome is None:
+                call.work = self._runner.start(call, on_gone=self._strays.discard)
+        except Exception as error:  # noqa: BLE001  as in `submit`
+            self._finish(call, failure(call, error), error)
+
+    def _ask_plugins(self, call: Call, hooks: Hooks) -> None:
+        assert call.syscall is not None
+        before = call.arguments
+        after = hooks.before_syscall(call.syscall.info, call.context, before)
+        if after is not before:
+            call.arguments = call.syscall.validate(after)
+
+    # Ending calls
+
+    def _cancel(self, call: Call, reason: str) -> None:
+        if call.outcome is None:
+            error = Cancelled(f"{call.name} was cancelled: {reason}", call_id=call.call_id)
+            self._finish(call, failure(call, error), error)
+
+    def _expire(self, call: Call, limit_s: float, why: type[LingOSError]) -> None:
+        now = self._clock()
+        waited_s = (now if call.started_s is None else call.started_s) - call.queued_s
+        if why is QuotaExceeded:
+            message = f"process {call.pid} has used up its seconds during {call.name}"
+            hint = "raise its limit"
+        else:
+            message = f"{call.name} took longer than {limit_s:g} s ({waited_s:.1f} s of it waiting)"
+            hint = "give it more time, or less to do"
+        error = why(message, hint=hint, call_id=call.call_id)
+        self._finish(call, failure(call, error), error)
+
+    def _finish(
+        self, call: Call, outcome: Result | Failure, cause: BaseException | None = None
+    ) -> None:
+        """End a call, once: whoever comes second finds it ended. On the loop."""
+        if call.outcome is not None:
+            return
+        call.ended_s = self._clock()
+        if call.context is not None:
+            call.context.cancelled.set()
+        if call.timer is not None:
+            call.timer.cancel()
+        call.end(outcome, None if isinstance(cause, LingOSError) else cause)
+        if isinstance(cause, Exception) and not isinstance(cause, LingOSError):
+            log.error("%s (call %s) raised", call.name, call.call_id, exc_info=cause)
+        for child in list(call.children):
+            self._cancel(child, f"{call.name}, which made it, has ended")
+        self._leave(call)
+        self._account(call)
+        self._pump()
+
+    def _leave(self, call: Call) -> None:
+        """Take an ended call out of everything that it was part of."""
+        run_s = self._run_s(call)
+        self._live.pop(call.call_id, None)
+        # A task that ends by itself reports from within: stopping it then would hit its last line.
+        if call.work is not None and not call.returned and call.work.stop():
+            self._strays.add(call)
+        if call.entered:
+            self._admission.leave(call, run_s=run_s)
+        if call.parent is not None:
+            call.parent.children.discard(call)
+        if (process := call.process) is not None:
+            process.calls.discard(call)
+            if call.parent is None:
+                self.processes.charge(call.pid, seconds=run_s)
+                if process.kind == "call":
+                    self.processes.close(call.pid)
+
+    def _pump(self) -> None:
+        """Start waiting calls while there are slots."""
+        if self._pumping:  # starting one may end it at once, which leads here again
+            return
+        self._pumping = True
+        try:
+            while (call := self._admission.next()) is not None:
+                assert isinstance(call, Call)
+                self._start(call)
+        finally:
+            self._pumping = False
+
+    def _account(self, call: Call) -> None:
+        """Count an ended call, keep it for `finished`, and tell the audit log and the plugins."""
+        assert call.outcome is not None
+        assert call.ended_s is not None
+        error = call.outcome.error if isinstance(call.outcome, Failure) else None
+        run_s = self._run_s(call)
+        record = FinishedCall(
+            call_id=call.call_id,
+            parent_id=call.parent.call_id if call.parent else "",
+            pid=call.pid,
+            principal=call.principal.name,
+            caller=call.principal.kind,
+            syscall=call.name,
+            outcome=str(error["code"]) if error else "ok",
+            message=str(error["message"]) if error else "",
+            ended_at=time.time(),
+            queued_s=call.ended_s - call.queued_s - run_s,
+            run_s=run_s,
+        )
+        self._finished.append(record)
+        self._calls_total += 1
+        self._calls_failed += error is not None
+        if call.syscall is not None:
+            stats = self._stats.setdefault(call.name, SyscallStats())
+            stats.calls += 1
+            stats.failed += error is not None
+            stats.run_s += run_s
+        if self._audit is not None:
+            self._audit.append(_audit_record(call, record))
+        hooks = self._hooks
+        if hooks is not None and hooks.watches_after and call.context and call.syscall:
+            hooks.after_syscall(call.syscall.info, call.context, call.outcome)
+
+    def _run_s(self, call: Call) -> float:
+        if call.started_s is None or call.ended_s is None:
+            return 0.0
+        return max(call.ended_s - call.started_s, 0.0)
+
+    # What processes do to calls (`ProcessObserver`)
+
+    def cancel_calls(self, pid: int, reason: str) -> None:
+        """End all calls of a process as cancelled."""
+        for call in [call for call in self._live.values() if call.pid == pid]:
+            self._cancel(call, reason)
+
+    def stopped(self, pid: int) -> None:
+        """Start no more of its waiting calls."""
+        self._admission.hold(pid)
+
+    def continued(self, pid: int) -> None:
+        """Its waiting calls may start again."""
+        self._admission.release(pid)
+        self._pump()
+
+    def reniced(self, pid: int, priority: int) -> None:
+        """Order its waiting calls anew."""
+        for call in self._live.values():
+            if call.pid == pid:
+                call.priority = priority
+                self._admission.reorder(call)
+
+    # Looking
+
+    def get(self, call_id: str) -> Call | None:
+        """A call in flight."""
+        return self._live.get(call_id)
+
+    def calls(self) -> list[CallState]:
+        """The calls in flight, nested ones too, in order of arrival."""
+        now, places = self._clock(), self._admission.positions()
+        return [
+            CallState(
+                call_id=call.call_id,
+                pid=call.pid,
+                principal=call.principal.name,
+                syscall=call.name,
+                state=call.state,
+                priority=call.priority,
+                queue_position=places.get(call),
+                age_s=now - call.queued_s,
+            )
+            for call in self._live.values()
+        ]
+
+    def finished(self, limit: int | None = None) -> list[FinishedCall]:
+        """The calls that ended last, at most `limit`, the newest at the end."""
+        found = list(self._finished)
+        return found if limit is None else found[len(found) - min(limit, len(found)) :]
+
+    def syscall_stats(self) -> dict[str, SyscallStats]:
+        """How often each syscall was called and what that cost, since the start."""
+        return dict(self._stats)
+
+    def timings(self) -> list[tuple[int, float]]:
+        """(calls, mean seconds) of each syscall called so far: the sum E of the design."""
+        return [(s.calls, s.run_s / s.calls) for s in self._stats.values() if s.calls]
+
+    @property
+    def calls_total(self) -> int:
+        """Calls that have ended since the start, refused ones too."""
+        return self._calls_total
+
+    @property
+    def calls_failed(self) -> int:
+        """Those of them that ended in a `Failure`."""
+        return self._calls_failed
+
+    def stats(self) -> DispatchStats:
+        """Totals and what is going on now."""
+        running = sum(call.is_running for call in self._live.values())
+        return DispatchStats(
+            calls_total=self._calls_total,
+            calls_failed=self._calls_failed,
+            queued=len(self._live) - running,
+            running=running,
+            strays=len(self._strays),
+            accepting=not self._closed,
+        )
+
+    # For contexts
+
+    def is_on_loop(self) -> bool:
+        """Whether the caller is on the loop's thread."""
+        return threading.get_ident() == self._loop_thread
+
+    def is_gone(self) -> bool:
+        """Whether the loop will answer no more."""
+        return self._loop is None or self._loop.is_closed()
+
+    def post(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Run a function on the loop soon, from any thread; on a closed loop nothing is owed."""
+        assert self._loop is not None
+        try:
+            self._loop.call_soon_threadsafe(partial(function, *arguments))
+        except RuntimeError:
+            if not self._loop.is_closed():
+                raise
+
+
+_NOBODY = Principal("", kind="code")
+
+
+def _clean(name: object) -> str:
+    """A name fit for a record: Unicode text of bounded length."""
+    return str(name)[:MAX_NAME].encode("utf-8", "backslashreplace").decode()
+
+
+def _audit_record(call: Call, record: FinishedCall) -> AuditRecord:
+    return AuditRecord(
+        time_s=record.ended_at,
+        principal=record.principal,
+        tenant=call.principal.tenant,
+        caller=record.caller,
+        pid=record.pid,
+        call_id=record.call_id,
+        parent_id=record.parent_id,
+        syscall=_clean(record.syscall),
+        outcome=record.outcome,
+        run_s=round(record.run_s, 6),
+        arguments=tuple(_clean(name) for name in call.argument_names[:MAX_NAMES]),
+    )
