@@ -272,11 +272,12 @@ def _git_id(path: Path) -> str:
 
 def _bar_class(meter: Meter, done_bytes: int) -> type:
     """A progress bar for the hub client that moves the meter, and stops when it says so."""
-    from huggingface_hub.utils import tqdm
+    from huggingface_hub.utils.tqdm import tqdm
 
     class MeterBar(tqdm):
         def __init__(self, *args: Any, **options: Any) -> None:
-            super().__init__(*args, **{**options, "disable": True})
+            quiet = {**options, "disable": True}
+            super().__init__(*args, **quiet)  # type: ignore[no-untyped-call] # of tqdm
             self._seen = done_bytes + int(options.get("initial") or 0)
 
         def update(self, n: float | None = 1) -> bool | None:
