@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -27,8 +28,8 @@ def apply_rules(logits: torch.Tensor, rows: Sequence[SamplingRow]) -> None:
 def _add_bias(logits: torch.Tensor, row: SamplingRow) -> None:
     bias = row.params.logit_bias
     if bias:
-        inside = {id_: value for id_, value in bias.items() if 0 <= id_ < len(logits)}
-        logits[_ids(inside, logits)] += torch.tensor(list(inside.values()), device=logits.device)
+        ids = _within(bias, len(logits))
+        logits[_ids(ids, logits)] += torch.tensor([bias[id_] for id_ in ids], device=logits.device)
 
 
 def _penalize_repetition(logits: torch.Tensor, row: SamplingRow) -> None:
@@ -49,34 +50,45 @@ def _penalize_output(logits: torch.Tensor, row: SamplingRow) -> None:
 
 
 def _mask(logits: torch.Tensor, rows: Sequence[SamplingRow]) -> None:
-    under_grammar = [index for index, row in enumerate(rows) if row.matcher is not None]
-    for index, row in enumerate(rows):
+    for row_logits, row in zip(logits, rows, strict=True):
         if row.matcher is None and row.forbidden_ids:
-            logits[index, _ids(row.forbidden_ids, logits)] = _FORBIDDEN
-    if under_grammar:
-        allowed = _allowed([rows[index] for index in under_grammar], logits.shape[-1])
-        forbidden = torch.from_numpy(~allowed).to(logits.device)
-        for index, row_forbidden in zip(under_grammar, forbidden, strict=True):
-            logits[index].masked_fill_(row_forbidden, _FORBIDDEN)
+            row_logits[_ids(_within(row.forbidden_ids, logits.shape[-1]), logits)] = _FORBIDDEN
+    ruled = [index for index, row in enumerate(rows) if row.matcher is not None]
+    if ruled:
+        bytes_ = torch.from_numpy(_masks([rows[i] for i in ruled], logits.shape[-1]).view(np.uint8))
+        table = torch.from_numpy(_byte_to_biases()).to(logits.device)
+        biases = torch.nn.functional.embedding(bytes_.to(logits.device, torch.int32), table)
+        for index, row_biases in zip(ruled, biases, strict=True):
+            logits[index] += row_biases.view(-1)[: logits.shape[-1]]
 
 
-def _allowed(rows: Sequence[SamplingRow], vocabulary: int) -> NDArray[np.bool_]:
-    """[R, V]: what each row's grammar allows, less what ends it too early.
+def _masks(rows: Sequence[SamplingRow], vocabulary: int) -> NDArray[np.int32]:
+    """Bit masks of what each row's grammar allows, less what ends it too early.
 
     Where the grammar allows nothing but an end that comes too early, the grammar wins.
     """
     masks = new_masks(len(rows), vocabulary)
     fill_masks([row.matcher for row in rows if row.matcher is not None], masks)
-    bits = np.unpackbits(masks.view(np.uint8), axis=1, bitorder="little")
-    allowed = bits[:, :vocabulary].view(np.bool_)
-    for row, row_allowed in zip(rows, allowed, strict=True):
+    for row, mask in zip(rows, masks, strict=True):
         if row.forbidden_ids:
-            later = row_allowed.copy()
-            later[[id_ for id_ in row.forbidden_ids if id_ < vocabulary]] = False
+            later = mask.copy()
+            for id_ in _within(row.forbidden_ids, vocabulary):
+                later.view(np.uint8)[id_ // 8] &= ~np.uint8(1 << (id_ % 8))
             if later.any():
-                row_allowed[:] = later
-    return allowed
+                mask[:] = later
+    return masks
 
 
-def _ids(ids: object, logits: torch.Tensor) -> torch.Tensor:
-    return torch.tensor(list(ids), dtype=torch.int64, device=logits.device)  # type: ignore[call-overload]
+@functools.cache
+def _byte_to_biases() -> NDArray[np.float32]:
+    """[256, 8]: what to add to 8 logits for each byte of a mask; 0 or -infinity."""
+    bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
+    return np.where(bits == 1, np.float32(0), np.float32(_FORBIDDEN))
+
+
+def _within(ids: Iterable[int], vocabulary: int) -> list[int]:
+    return [id_ for id_ in ids if 0 <= id_ < vocabulary]
+
+
+def _ids(ids: Iterable[int], logits: torch.Tensor) -> torch.Tensor:
+    return torch.tensor(list(ids), dtype=torch.int64, device=logits.device)

@@ -7,26 +7,44 @@ itself: log-softmax of the logits before any rule, temperature or filter, as in 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 
 import torch
 
 from lingos_kernel.engine.logit_rules import apply_rules
 from lingos_kernel.engine.messages import TokenLogprob
-from lingos_kernel.engine.random_draw import draw, integer_weights, keep_nucleus, random_bits
+from lingos_kernel.engine.random_draw import (
+    draw,
+    integer_weights,
+    keep_min_p,
+    keep_top_k,
+    keep_top_p,
+    random_bits,
+)
 from lingos_kernel.engine.sampling_row import SamplingRow
 
 __all__ = ["Sampler", "SamplingRow", "prompt_logprobs"]
 
+_ROWS_AT_ONCE = 8
+"""Bounds the buffers: 8 rows of 256k logits take 24 MB, and two cores' caches hold little more."""
+
 
 class Sampler:
-    """Stateless: a choice depends on its row of logits and its `SamplingRow` alone."""
+    """A choice depends on its row of logits and its `SamplingRow` alone.
 
+    It keeps buffers between calls, so one thread at a time may use it: touching fresh memory
+    costs several times what the arithmetic does.
+    """
+
+    def __init__(self) -> None:
+        self._buffers: dict[torch.dtype, torch.Tensor] = {}
+
+    @torch.inference_mode()
     def sample(self, logits: torch.Tensor, rows: Sequence[SamplingRow]) -> list[TokenLogprob]:
         """One token per row; `logprob` is NaN where `params.logprobs` is None.
 
         logits: [B, V] float32, on any device, left as they are; row i belongs to rows[i].
-        Grammar matchers are read only: `accept` the token afterwards.
+        Grammar matchers are only read: `accept` the token afterwards.
         """
         tokens = self._choose(logits, rows)
         wanted = [index for index, row in enumerate(rows) if row.params.logprobs is not None]
@@ -38,74 +56,61 @@ class Sampler:
 
     def _choose(self, logits: torch.Tensor, rows: Sequence[SamplingRow]) -> list[int]:
         special = [i for i, row in enumerate(rows) if row.is_ruled or not row.is_greedy]
-        if len(special) == len(rows):
-            return _choose_by_rules(logits.clone(), rows)
-        tokens: list[int] = logits.argmax(-1).tolist()
-        if special:
-            chosen = _choose_by_rules(logits[special], [rows[i] for i in special])
-            for index, token in zip(special, chosen, strict=True):
+        tokens = [] if len(special) == len(rows) else argmax(logits)
+        tokens = tokens or [0] * len(rows)
+        for start in range(0, len(special), _ROWS_AT_ONCE):
+            some = special[start : start + _ROWS_AT_ONCE]
+            copy = self._buffer(torch.float32, some, logits)
+            torch.index_select(logits, 0, torch.tensor(some, device=logits.device), out=copy)
+            chosen = self._choose_by_rules(copy, [rows[index] for index in some])
+            for index, token in zip(some, chosen, strict=True):
                 tokens[index] = token
         return tokens
 
+    def _choose_by_rules(self, logits: torch.Tensor, rows: Sequence[SamplingRow]) -> list[int]:
+        """One token per row; changes `logits`."""
+        apply_rules(logits, rows)
+        tokens = argmax(logits)
+        drawn = [index for index, row in enumerate(rows) if not row.is_greedy]
+        if drawn:
+            some = logits if len(drawn) == len(rows) else logits[drawn]
+            chosen = self._draw(some, [rows[index] for index in drawn])
+            for index, token in zip(drawn, chosen, strict=True):
+                tokens[index] = token
+        return tokens
 
-def _choose_by_rules(logits: torch.Tensor, rows: Sequence[SamplingRow]) -> list[int]:
-    """One token per row; changes `logits`."""
-    apply_rules(logits, rows)
-    drawn = [index for index, row in enumerate(rows) if not row.is_greedy]
-    if len(drawn) == len(rows):
-        return _draw(logits, rows)
-    tokens: list[int] = logits.argmax(-1).tolist()
-    if drawn:
-        chosen = _draw(logits[drawn], [rows[index] for index in drawn])
-        for index, token in zip(drawn, chosen, strict=True):
-            tokens[index] = token
-    return tokens
+    def _draw(self, logits: torch.Tensor, rows: Sequence[SamplingRow]) -> list[int]:
+        """One random token per row, after temperature, top-k, top-p, min-p; changes `logits`."""
+        temperatures = [[row.params.temperature] for row in rows]
+        peaks = logits.amax(-1, keepdim=True)
+        distance = logits.neg_().add_(peaks)
+        distance.div_(torch.tensor(temperatures, device=logits.device))
+        # A row of infinities or NaN (a broken model) has no distances; it ends on the last token.
+        distance.nan_to_num_(nan=math.inf, posinf=math.inf)
+        weights = integer_weights(distance, self._buffer(torch.int64, rows, logits))
+        keep_top_k(weights, [row.params.top_k for row in rows])
+        keep_top_p(weights, [row.params.top_p for row in rows])
+        keep_min_p(weights, [row.params.min_p for row in rows])
+        bits = [random_bits(row.params.seed, row.choice, row.draw_position) for row in rows]
+        tokens: list[int] = draw(weights, bits).clamp_(max=logits.shape[-1] - 1).tolist()
+        return tokens
 
-
-def _draw(logits: torch.Tensor, rows: Sequence[SamplingRow]) -> list[int]:
-    """One random token per row, after temperature, top-k, top-p and min-p; changes `logits`."""
-    device = logits.device
-    temperatures = torch.tensor([[row.params.temperature] for row in rows], device=device)
-    distance = logits.amax(-1, keepdim=True).sub(logits).div_(temperatures)
-    # A row of infinities or NaN (a broken model) has no distances; it ends on the last token.
-    distance.nan_to_num_(nan=math.inf, posinf=math.inf)
-    _keep_top_k(distance, rows)
-    weights = integer_weights(distance)
-    _keep_top_p(weights, distance, rows)
-    _keep_min_p(weights, distance, rows)
-    bits = [random_bits(row.params.seed, row.choice, row.draw_position) for row in rows]
-    tokens: list[int] = draw(weights, bits).clamp_(max=logits.shape[-1] - 1).tolist()
-    return tokens
-
-
-def _keep_top_k(distance: torch.Tensor, rows: Sequence[SamplingRow]) -> None:
-    """Put all but the k nearest infinitely far; ties with the last one stay."""
-    vocabulary = distance.shape[-1]
-    limited = [i for i, row in enumerate(rows) if 0 < row.params.top_k < vocabulary]
-    if limited:
-        counts = [rows[i].params.top_k for i in limited]
-        nearest = distance[limited].topk(max(counts), largest=False).values
-        last = torch.tensor([[count - 1] for count in counts], device=distance.device)
-        limit = distance.new_full((len(rows), 1), math.inf)
-        limit[limited] = nearest.gather(1, last)
-        distance.masked_fill_(distance > limit, math.inf)
+    def _buffer(self, dtype: torch.dtype, rows: Sized, like: torch.Tensor) -> torch.Tensor:
+        """Memory of shape [rows, V] on the device of `like`, with anything in it."""
+        shape = (_ROWS_AT_ONCE, like.shape[-1])
+        buffer = self._buffers.get(dtype)
+        if buffer is None or buffer.shape != shape or buffer.device != like.device:
+            buffer = self._buffers[dtype] = torch.empty(shape, dtype=dtype, device=like.device)
+        return buffer[: len(rows)]
 
 
-def _keep_top_p(weights: torch.Tensor, distance: torch.Tensor, rows: Sequence[SamplingRow]) -> None:
-    limited = [index for index, row in enumerate(rows) if row.params.top_p < 1.0]
-    if limited:
-        shares = torch.tensor(
-            [rows[i].params.top_p for i in limited], dtype=torch.float64, device=weights.device
-        )
-        weights[limited] = keep_nucleus(weights[limited], distance[limited], shares)
-
-
-def _keep_min_p(weights: torch.Tensor, distance: torch.Tensor, rows: Sequence[SamplingRow]) -> None:
-    if any(row.params.min_p > 0.0 for row in rows):
-        limits = [
-            [-math.log(row.params.min_p) if row.params.min_p > 0.0 else math.inf] for row in rows
-        ]
-        weights.mul_(distance <= torch.tensor(limits, device=weights.device))
+def argmax(logits: torch.Tensor) -> list[int]:
+    """The index of each row's largest value, the first of equals; [R, V] to R numbers."""
+    if logits.device.type == "cpu":
+        # numpy's is vectorised: 4 instead of 42 microseconds for 49,152 values.
+        return [int(index) for index in logits.numpy().argmax(-1)]
+    indices: list[int] = logits.argmax(-1).tolist()
+    return indices
 
 
 def _score(
@@ -122,6 +127,7 @@ def _score(
     return _logprobs(some, [tokens[index] for index in wanted], counts)
 
 
+@torch.inference_mode()
 def prompt_logprobs(logits: torch.Tensor, targets: Sequence[int], top_k: int) -> list[TokenLogprob]:
     """The log-probability of each target under its row, with the `top_k` likeliest tokens.
 
