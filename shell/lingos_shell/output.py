@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -32,14 +33,12 @@ def write_json(data: Any) -> None:
     """Write one JSON document, indented."""
     import msgspec
 
-    write_line(msgspec.json.format(msgspec.json.encode(data), indent=2).decode())
+    write_line(msgspec.json.format(_encode(data), indent=2).decode())
 
 
 def write_json_line(data: Any) -> None:
     """Write one line of newline-delimited JSON."""
-    import msgspec
-
-    write_line(msgspec.json.encode(data).decode())
+    write_line(_encode(data).decode())
 
 
 def write_table(*renderables: RenderableType) -> None:
@@ -76,6 +75,18 @@ def silence(stream: TextIO) -> None:
 def is_terminal(stream: TextIO | None) -> bool:
     """Whether a person sits at the stream."""
     return stream is not None and not stream.closed and stream.isatty()
+
+
+def _encode(data: Any) -> bytes:
+    import msgspec
+
+    return msgspec.json.encode(data, enc_hook=_path_as_text)
+
+
+def _path_as_text(value: Any) -> str:
+    if isinstance(value, Path):
+        return str(value)
+    raise NotImplementedError(f"{type(value).__name__} is no JSON")
 
 
 def _console(stream: TextIO) -> Console:

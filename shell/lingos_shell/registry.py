@@ -13,6 +13,7 @@ from typing import cast
 import click
 
 from lingos_kernel.errors import UnknownName
+from lingos_shell.invocation import Invocation
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class LingOSGroup(click.Group):
             return COMMANDS[cmd_name].load()
         if ctx.resilient_parsing:
             return None
-        return _plugin_command(cmd_name)
+        return _plugin_command(cmd_name, ctx.ensure_object(Invocation))
 
     def format_commands(  # click's signature
         self,
@@ -95,12 +96,12 @@ class LingOSGroup(click.Group):
         return names + click.Command.shell_complete(self, ctx, incomplete)
 
 
-def _plugin_command(name: str) -> click.Command:
+def _plugin_command(name: str, invocation: Invocation) -> click.Command:
     from lingos_shell.plugin_commands import load_plugin_commands
 
-    commands = load_plugin_commands()
-    if name in commands:
-        return commands[name]
+    commands = load_plugin_commands(invocation)
+    if isinstance(found := commands.get(name), click.Command):
+        return found
     from lingos_kernel.names import did_you_mean
 
     raise UnknownName(

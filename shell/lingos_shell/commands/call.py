@@ -50,10 +50,10 @@ def command(
     timeout_s: float | None,
     wants_help: bool,
 ) -> None:
-    """Call any syscall with its arguments, typed by its schema.
+    """Call any syscall with its arguments.
 
-    Streamed pieces are written as they come. With --json a syscall that streams writes its events
-    as lines of JSON, any other one JSON document.
+    Its schema says which there are and of what type. Streamed pieces are written as they come.
+    With --json a syscall that streams writes its events as lines of JSON, any other one document.
 
     \b
     lingos call text.summarize --file report.txt

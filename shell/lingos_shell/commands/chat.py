@@ -32,10 +32,11 @@ Lines = AsyncGenerator[str, None]
 @chat_options
 @common_options
 def command(invocation: Invocation, /, **chosen: Any) -> None:
-    """Talk with a model, line by line; the whole conversation goes with each message.
+    """Talk with a model, line by line.
 
-    Ctrl-C stops the answer, not the conversation. When stdin is not a terminal each of its lines
-    is one message; --json then writes one result per line.
+    The whole conversation goes with each message. Ctrl-C stops the answer, not the conversation.
+    When stdin is not a terminal each of its lines is one message; --json then writes one result
+    per line.
     """
     options = chat_options_from(**chosen) if chosen else ChatOptions()
 

@@ -73,10 +73,10 @@ def kill_command(invocation: Invocation, *, pids: tuple[int, ...], signal_name: 
 @click.argument("priority", type=int)
 @common_options
 def nice_command(invocation: Invocation, *, pid: int, priority: int) -> None:
-    """Change a process's priority: -20 is the most urgent, 19 the least.
+    """Change a process's priority.
 
-    The priority orders its waiting calls, and decides who is preempted and whose memory goes
-    first, at once, also for what is running.
+    -20 is the most urgent, 19 the least. The priority orders its waiting calls, and decides who
+    is preempted and whose memory goes first; at once, also for what is running.
     """
     if not -20 <= priority <= 19:
         raise InvalidArguments(

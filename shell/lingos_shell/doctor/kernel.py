@@ -19,7 +19,7 @@ def check_kernel(answer: Ping | LingOSError) -> Finding:
     if isinstance(answer, LingOSError):
         if answer.details.get("reason") == "absent":
             return ok("kernel", "not running; the first command that needs one starts it")
-        return fail("kernel", answer.message, answer.hint or "lingos kernel stop --force")
+        return fail("kernel", answer.message, answer.hint or "lingos kernel stop")
     version = str(answer["version"])
     if version != __version__:
         detail = f"version {version} runs, but version {__version__} is installed"

@@ -1,0 +1,24 @@
+"""Commands that plugins add by the hook `lingos_register_commands`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lingos_shell.invocation import Invocation
+
+
+def load_plugin_commands(invocation: Invocation) -> Mapping[str, Any]:
+    """Import the installed plugins and collect their click commands by name.
+
+    Only called for a name that is not built in, so that no other command pays for plugins. What a
+    broken plugin did is in `lingos plugins`; the others' commands work.
+    """
+    from lingos_kernel.plugins import PluginHost
+    from lingos_kernel.registry import Registry
+
+    commands = Registry("command")
+    host = PluginHost(invocation.config().plugins)
+    host.attach("commands", commands)
+    host.load()
+    return commands.items
