@@ -1,0 +1,123 @@
+"""Calling plugins' hooks one by one: timed, isolated, told by name."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from lingos_kernel.errors import LingOSError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """One plugin's implementation of a hook."""
+
+    plugin: str
+    name: str
+    function: Callable[..., Any]
+    takes: tuple[str, ...]
+    """The names of the arguments that it wants."""
+
+
+@dataclass(frozen=True, slots=True)
+class HookTime:
+    """What one hook of one plugin has cost so far."""
+
+    plugin: str
+    hook: str
+    calls: int
+    seconds: float
+    errors: int
+
+
+@dataclass(slots=True)
+class _Tally:
+    calls: int = 0
+    seconds: float = 0.0
+    errors: int = 0
+
+
+class HookCaller:
+    """Calls hooks and keeps account; what one raises stops no other."""
+
+    def __init__(
+        self,
+        *,
+        on_error: Callable[[str, str], None],
+        limit_s: float,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """`on_error(plugin, text)` is told of each failure; `limit_s` bounds an async hook."""
+        self._on_error = on_error
+        self._limit_s = limit_s
+        self._clock = clock
+        self._tallies: dict[tuple[str, str], _Tally] = {}
+
+    def times(self) -> list[HookTime]:
+        """What each hook of each plugin has cost, the dearest first."""
+        found = [
+            HookTime(*key, tally.calls, tally.seconds, tally.errors)
+            for key, tally in list(self._tallies.items())
+        ]
+        return sorted(found, key=lambda time: -time.seconds)
+
+    def replace_arguments(
+        self, hooks: list[Hook], info: Any, context: Any, arguments: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The arguments after each hook has seen them; a `LingOSError` refuses the call."""
+        for hook in hooks:
+            replaced = self._call(hook, info=info, context=context, arguments=arguments)
+            if isinstance(replaced, dict):
+                arguments = replaced
+            elif replaced is not None:
+                self._note(hook, TypeError(f"gave {type(replaced).__name__}, not a dict"))
+        return arguments
+
+    def tell(self, hooks: list[Hook], **arguments: Any) -> None:
+        """Call each hook; never raises."""
+        for hook in hooks:
+            try:
+                self._call(hook, **arguments)
+            except LingOSError as error:  # there is nothing left to refuse
+                self._note(hook, error)
+
+    async def run(self, hooks: list[Hook], **arguments: Any) -> None:
+        """Call each hook, plain or async, within the limit; never raises but on cancel."""
+        for hook in hooks:
+            try:
+                value = self._call(hook, **arguments)
+                if inspect.isawaitable(value):
+                    async with asyncio.timeout(self._limit_s):
+                        await value
+            except Exception as error:  # noqa: BLE001  the plugin is named, the others go on
+                self._note(hook, error)
+
+    def _call(self, hook: Hook, **arguments: Any) -> Any:
+        """What the hook returns; None when it fails. A `LingOSError` is raised on."""
+        tally = self._tallies.setdefault((hook.plugin, hook.name), _Tally())
+        begun = self._clock()
+        try:
+            return hook.function(*[arguments[name] for name in hook.takes])
+        except LingOSError:
+            raise
+        except Exception as error:  # noqa: BLE001  as above
+            self._note(hook, error)
+            return None
+        finally:
+            tally.calls += 1
+            tally.seconds += self._clock() - begun
+
+    def _note(self, hook: Hook, error: Exception) -> None:
+        tally = self._tallies.setdefault((hook.plugin, hook.name), _Tally())
+        tally.errors += 1
+        text = f"{hook.name} raised {type(error).__name__}: {error}"
+        level = logging.ERROR if tally.errors == 1 else logging.DEBUG  # no flood, call by call
+        log.log(level, "plugin %s: %s", hook.plugin, text, exc_info=error)
+        self._on_error(hook.plugin, text)
