@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import torch
 
 from lingos_kernel.engine.messages import Pooling
+from lingos_kernel.errors import InvalidArguments
+from lingos_kernel.models.text_codec import TextCodec
 
 
 class Embedder:
@@ -27,14 +30,18 @@ class Embedder:
         pad_id: int = 0,
         batch_tokens: int = 8192,
     ) -> None:
-        """`batch_tokens` bounds the padded size of one forward pass, and so its memory."""
+        """`max_tokens` 0: no limit. `batch_tokens` bounds the padded size of one forward pass, and so its memory."""
         self._model = model
-        self._max_tokens = max_tokens
+        self._max_tokens = max_tokens or sys.maxsize
         self._closing = tuple(closing_ids)
         self._pad_id = pad_id
         self._batch_tokens = batch_tokens
 
-    @torch.inference_mode()
+    @classmethod
+    def for_model(cls, model: torch.nn.Module, codec: TextCodec) -> Self:
+        """The embedder with the limits that a model's files state."""
+        return cls(model, max_tokens=codec.embed_tokens, closing_ids=codec.frame[1])
+
     def embed(
         self,
         inputs: Sequence[Sequence[int]],
@@ -42,16 +49,48 @@ class Embedder:
         pooling: Pooling = "mean",
         normalize: bool = True,
     ) -> list[tuple[float, ...]]:
-        """One vector per input, in order. An empty input has no vector to pool: give one token."""
-        texts = [self.truncate(ids) for ids in inputs]
-        vectors: list[tuple[float, ...]] = [()] * len(texts)
-        for batch in self._batches(texts):
-            pooled = self._forward([texts[index] for index in batch], pooling)
-            if normalize:
-                pooled = torch.nn.functional.normalize(pooled, dim=-1)
-            for index, vector in zip(batch, pooled.tolist(), strict=True):
-                vectors[index] = tuple(vector)
+        """One vector per input, in order."""
+        vectors: list[tuple[float, ...]] = [()] * len(inputs)
+        for batch in self.batches(inputs):
+            some = [inputs[index] for index in batch]
+            computed = self.embed_batch(some, pooling=pooling, normalize=normalize)
+            for index, vector in zip(batch, computed, strict=True):
+                vectors[index] = vector
         return vectors
+
+    def batches(self, inputs: Sequence[Sequence[int]]) -> list[list[int]]:
+        """The inputs' indices in batches of like length, each a bounded piece of work.
+
+        Padded, a batch has at most `batch_tokens`, or one input.
+        """
+        lengths = [min(len(ids), self._max_tokens) for ids in inputs]
+        batches: list[list[int]] = []
+        for index in sorted(range(len(inputs)), key=lengths.__getitem__):
+            size = len(batches[-1]) + 1 if batches else 0
+            if batches and lengths[index] * size <= self._batch_tokens:
+                batches[-1].append(index)
+            else:
+                batches.append([index])
+        return batches
+
+    @torch.inference_mode()
+    def embed_batch(
+        self,
+        inputs: Sequence[Sequence[int]],
+        *,
+        pooling: Pooling = "mean",
+        normalize: bool = True,
+    ) -> list[tuple[float, ...]]:
+        """One vector per input, in one forward pass.
+
+        Raises `InvalidArguments` for an input without tokens: there is nothing to pool.
+        """
+        if not all(inputs):
+            raise InvalidArguments("an input to embed has no tokens", hint="leave out empty texts")
+        pooled = self._forward([self.truncate(ids) for ids in inputs], pooling)
+        if normalize:
+            pooled = torch.nn.functional.normalize(pooled, dim=-1)
+        return [tuple(vector) for vector in pooled.tolist()]
 
     def truncate(self, ids: Sequence[int]) -> Sequence[int]:
         """The input as it is computed: at most `max_tokens` long."""
@@ -61,17 +100,6 @@ class Embedder:
         if closing and tuple(ids[-len(closing) :]) == closing:
             return (*ids[: self._max_tokens - len(closing)], *closing)
         return ids[: self._max_tokens]
-
-    def _batches(self, texts: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-        """Indices of texts of like length; padded, a batch has at most `batch_tokens`."""
-        batch: list[int] = []
-        for index in sorted(range(len(texts)), key=lambda i: len(texts[i])):
-            if batch and len(texts[index]) * (len(batch) + 1) > self._batch_tokens:
-                yield batch
-                batch = []
-            batch.append(index)
-        if batch:
-            yield batch
 
     def _forward(self, texts: Sequence[Sequence[int]], pooling: Pooling) -> torch.Tensor:
         """[B, hidden] float32."""

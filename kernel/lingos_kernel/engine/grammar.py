@@ -7,6 +7,7 @@ mask of allowed ones in about 50 microseconds. No torch here: masks are numpy ar
 from __future__ import annotations
 
 import functools
+import json
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -18,7 +19,8 @@ from llguidance.gbnf_to_lark import any_to_lark
 from numpy.typing import NDArray
 
 from lingos_kernel.engine.messages import Grammar
-from lingos_kernel.errors import EngineError, InvalidGrammar
+from lingos_kernel.engine.schema_checks import never_ends
+from lingos_kernel.errors import EngineError, InvalidGrammar, UnsupportedModel
 from lingos_kernel.models.text_codec import TextCodec
 
 _CACHED_GRAMMARS = 128
@@ -66,6 +68,11 @@ class GrammarMatcher:
         """Whether the output so far is a whole match (more may follow)."""
         return bool(self._matcher.is_accepting())
 
+    @property
+    def error(self) -> str | None:
+        """Why the grammar gave up (it grew too complex); it then allows only EOS."""
+        return _reason(self._matcher.get_error()) if self._matcher.is_error() else None
+
     def fill_mask(self, mask: NDArray[np.int32]) -> None:
         """Set the bits of the tokens that may come next; `mask` is one row of `new_masks`.
 
@@ -94,11 +101,18 @@ class GrammarCompiler:
     @functools.cached_property
     def _tokenizer(self) -> Any:
         """llguidance's view of the vocabulary; takes about 0.2 s, so it waits for a grammar."""
-        return LLTokenizer(
-            self._codec.tokenizer.to_str(),
-            n_vocab=self._codec.vocabulary,
-            eos_token=sorted(self._codec.eos_ids) or None,
-        )
+        eos_ids = sorted(self._codec.eos_ids)
+        try:
+            return LLTokenizer(
+                self._codec.tokenizer.to_str(),
+                n_vocab=self._codec.vocabulary,
+                eos_token=eos_ids or None,
+            )
+        except ValueError as error:
+            raise UnsupportedModel(
+                f"the model's tokenizer cannot follow a grammar: {_reason(str(error))}",
+                hint="use a model with a byte-level or byte-fallback tokenizer and an EOS token",
+            ) from error
 
     def compile(self, grammar: Grammar) -> GrammarMatcher:
         """A fresh matcher at the start of the grammar.
@@ -118,11 +132,13 @@ class GrammarCompiler:
     def _build(self, grammar: Grammar) -> Any:
         try:
             source = _source(grammar)
+        # The converters raise bare Exception: each means that the text cannot be read.
         except Exception as error:
             raise _invalid(grammar, str(error)) from error
-        matcher = LLMatcher(self._tokenizer, source, log_level=0, limits=_limits())
+        limits = LLParserLimits(verbose_errors=False)
+        matcher = LLMatcher(self._tokenizer, source, log_level=0, limits=limits)
         if not matcher.is_error():
-            matcher.deep_copy().compute_bitmask()
+            matcher.compute_bitmask()  # finds that nothing may come first, and warms the lexer
         if matcher.is_error():
             raise _invalid(grammar, matcher.get_error())
         return matcher
@@ -144,14 +160,12 @@ def fill_masks(matchers: Sequence[GrammarMatcher], masks: NDArray[np.int32]) -> 
 
 def _source(grammar: Grammar) -> str:
     if grammar.kind == "json":
+        if never_ends(json.loads(grammar.text)):
+            raise ValueError("Unsatisfiable schema: every value would have to be endless")
         return str(LLMatcher.grammar_from_json_schema(grammar.text))
     if grammar.kind == "regex":
         return str(LLMatcher.grammar_from_regex(grammar.text))
     return str(LLMatcher.grammar_from_lark(any_to_lark(grammar.text)))
-
-
-def _limits() -> Any:
-    return LLParserLimits(verbose_errors=False)
 
 
 def _invalid(grammar: Grammar, reason: str) -> InvalidGrammar:
@@ -165,4 +179,6 @@ def _invalid(grammar: Grammar, reason: str) -> InvalidGrammar:
 
 def _reason(message: str) -> str:
     """llguidance's message in one line, without its dump of the state."""
-    return re.sub(r"\s+", " ", message.split("<state>")[0]).strip()
+    if message.startswith("NoExtension"):
+        return "no text matches it"
+    return re.sub(r"\s+", " ", message.split("<state>")[0].split("<non-verbose")[0]).strip()

@@ -25,8 +25,8 @@ from lingos_kernel.engine.sampling_row import SamplingRow
 
 __all__ = ["Sampler", "SamplingRow", "prompt_logprobs"]
 
-_ROWS_AT_ONCE = 8
-"""Bounds the buffers: 8 rows of 256k logits take 24 MB, and two cores' caches hold little more."""
+_CPU_ROWS, _GPU_ROWS = 8, 64
+"""How many rows are worked on at once: what caches hold, or what fills a GPU."""
 
 
 class Sampler:
@@ -56,10 +56,10 @@ class Sampler:
 
     def _choose(self, logits: torch.Tensor, rows: Sequence[SamplingRow]) -> list[int]:
         special = [i for i, row in enumerate(rows) if row.is_ruled or not row.is_greedy]
-        tokens = [] if len(special) == len(rows) else argmax(logits)
-        tokens = tokens or [0] * len(rows)
-        for start in range(0, len(special), _ROWS_AT_ONCE):
-            some = special[start : start + _ROWS_AT_ONCE]
+        tokens = argmax(logits) if len(special) < len(rows) else [0] * len(rows)
+        at_once = _rows_at_once(logits.device)
+        for start in range(0, len(special), at_once):
+            some = special[start : start + at_once]
             copy = self._buffer(torch.float32, some, logits)
             torch.index_select(logits, 0, torch.tensor(some, device=logits.device), out=copy)
             chosen = self._choose_by_rules(copy, [rows[index] for index in some])
@@ -97,11 +97,15 @@ class Sampler:
 
     def _buffer(self, dtype: torch.dtype, rows: Sized, like: torch.Tensor) -> torch.Tensor:
         """Memory of shape [rows, V] on the device of `like`, with anything in it."""
-        shape = (_ROWS_AT_ONCE, like.shape[-1])
+        shape = (_rows_at_once(like.device), like.shape[-1])
         buffer = self._buffers.get(dtype)
         if buffer is None or buffer.shape != shape or buffer.device != like.device:
             buffer = self._buffers[dtype] = torch.empty(shape, dtype=dtype, device=like.device)
         return buffer[: len(rows)]
+
+
+def _rows_at_once(device: torch.device) -> int:
+    return _CPU_ROWS if device.type == "cpu" else _GPU_ROWS
 
 
 def argmax(logits: torch.Tensor) -> list[int]:

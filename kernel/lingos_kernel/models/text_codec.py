@@ -47,6 +47,7 @@ class TextCodec:
         special_tokens: Mapping[str, str],
         eos_ids: frozenset[int],
         context_tokens: int,
+        embed_tokens: int,
     ) -> None:
         """`special_tokens` maps bos_token, eos_token, ... to their text."""
         self._tokenizer = tokenizer
@@ -57,6 +58,8 @@ class TextCodec:
         self.eos_ids = eos_ids
         self.context_tokens = context_tokens
         """Positions that the model was made for; 0 when its files do not say."""
+        self.embed_tokens = embed_tokens
+        """Longest input to embed whole; 0 when the files do not say."""
 
     @classmethod
     def load(cls, path: Path) -> TextCodec:
@@ -72,12 +75,19 @@ class TextCodec:
         generation = _read_json(path / "generation_config.json")
         eos = {*_ids(generation.get("eos_token_id")), *_ids(config.get("eos_token_id"))}
         eos |= _ids(tokenizer.token_to_id(special.get("eos_token", "")))
+        context_tokens = _context_tokens(config, settings)
+        limits = (
+            context_tokens,
+            settings.get("model_max_length"),
+            _read_json(path / "sentence_bert_config.json").get("max_seq_length"),
+        )
         return cls(
             tokenizer,
             template=ChatTemplate(_template_sources(path, settings), special),
             special_tokens=special,
             eos_ids=frozenset(eos),
-            context_tokens=_context_tokens(config, settings),
+            context_tokens=context_tokens,
+            embed_tokens=min((limit for limit in map(_limit, limits) if limit), default=0),
         )
 
     @property
@@ -344,11 +354,14 @@ def _ids(value: Any) -> set[int]:
 
 
 def _context_tokens(config: Mapping[str, Any], settings: Mapping[str, Any]) -> int:
-    for key in _CONTEXT_KEYS:
-        if isinstance(config.get(key), int) and config[key] > 0:
-            return int(config[key])
-    limit = settings.get("model_max_length")
-    return int(limit) if isinstance(limit, (int, float)) and limit < _UNLIMITED else 0
+    stated = [config.get(key) for key in _CONTEXT_KEYS]
+    limits = [*stated, settings.get("model_max_length")]
+    return next((limit for limit in map(_limit, limits) if limit), 0)
+
+
+def _limit(value: Any) -> int:
+    """The number of tokens that a setting allows; 0 for none, and a huge one means none."""
+    return int(value) if isinstance(value, (int, float)) and 0 < value < _UNLIMITED else 0
 
 
 def _template_sources(path: Path, settings: Mapping[str, Any]) -> dict[str, str]:
