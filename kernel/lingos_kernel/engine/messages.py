@@ -156,7 +156,9 @@ class Resume(Message, frozen=True):
 class Fork(Message, frozen=True):
     """Branch choice 0 of a running request, as it stands, into a new request of its own.
 
-    Full pages are shared, the tail page is copied on the first write.
+    Full pages are shared, the tail page is copied on the first write. Answered at once by an
+    empty output of the new request (so that the kernel knows after which tokens it begins), or by
+    `Failed`. The tokens that it branched after count as its own: for limits, penalties and draws.
     """
 
     request_id: str
