@@ -100,9 +100,13 @@ class ModelFolder:
 
     def read_refs(self) -> dict[str, str]:
         """Snapshot id by alias."""
-        if not self.refs.is_dir():
-            return {}
-        return {entry.name: Path(entry.path).read_text().strip() for entry in _scan(self.refs)}
+        refs = {}
+        for entry in _scan(self.refs):
+            try:
+                refs[entry.name] = Path(entry.path).read_text().strip()
+            except FileNotFoundError:
+                continue  # another process has just removed it
+        return refs
 
     def write_ref(self, alias: str, snapshot_id: str) -> None:
         """Make the alias mean the snapshot, atomically."""
@@ -115,8 +119,6 @@ class ModelFolder:
 
     def read_all(self) -> Iterator[StoredModel]:
         """Each version whose files are all there."""
-        if not self.snapshots.is_dir():
-            return
         refs = self.read_refs()
         for entry in _scan(self.snapshots):
             model = self.read(entry.name, refs)
@@ -154,7 +156,7 @@ class ModelFolder:
     def collect_garbage(self) -> None:
         """Delete blobs that no snapshot links to."""
         used = {file.sha256 for model in self.read_all() for file in model.files}
-        for entry in _scan(self.blobs) if self.blobs.is_dir() else ():
+        for entry in _scan(self.blobs):
             if entry.name not in used:
                 Path(entry.path).unlink()
 
@@ -193,10 +195,9 @@ def check_alias(alias: str) -> str:
 
 def model_folders(root: Path) -> Iterator[ModelFolder]:
     """Each model's folder, by name."""
-    if root.is_dir():
-        for entry in _scan(root):
-            if entry.name.startswith("models--"):
-                yield ModelFolder(Path(entry.path))
+    for entry in _scan(root):
+        if entry.name.startswith("models--"):
+            yield ModelFolder(Path(entry.path))
 
 
 def missing_files(model: StoredModel) -> list[str]:
@@ -281,10 +282,13 @@ def _link_files(snapshot: Path, files: Sequence[FileFact]) -> None:
 
 
 def _scan(folder: Path) -> list[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        return sorted(
-            (entry for entry in entries if not entry.name.startswith(".")), key=lambda e: e.name
-        )
+    """What is in a folder, by name; nothing if it is not there (any more)."""
+    try:
+        with os.scandir(folder) as entries:
+            visible = [entry for entry in entries if not entry.name.startswith(".")]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(visible, key=lambda entry: entry.name)
 
 
 def _sync_folder(folder: Path) -> None:

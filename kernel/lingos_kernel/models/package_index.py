@@ -71,7 +71,7 @@ def download_wheel(
         "--no-input",
         "--disable-pip-version-check",
         "--progress-bar=off",
-        "--quiet",
+        "-vv",  # only so does pip tell an index that is not reached from one without the package
         f"--dest={folder}",
         requirement,
     ]

@@ -116,11 +116,15 @@ class ModelStore:
     def tag(self, name: str, alias: str) -> StoredModel:
         """Give a model another name; the alias moves if another model had it."""
         check_alias(alias)
+        meter = Meter(alias)
         model = self.resolve(name)
-        with self._lock("aliases", Meter(alias)):
+        own = ModelFolder(model.path.parent.parent)
+        with self._lock("aliases", meter), self._lock(own.path.name, meter):
+            # Somebody may have removed it while this waited.
+            model = self.resolve(model.id)
             for folder in model_folders(self.root):
                 folder.remove_ref(alias)
-            ModelFolder(model.path.parent.parent).write_ref(alias, model.id)
+            own.write_ref(alias, model.id)
         return self.resolve(model.id)
 
     def untag(self, alias: str) -> None:
