@@ -93,13 +93,15 @@ class PluginHost:
     def attach(self, kind: str, sink: Sink) -> None:
         """Give `sink` what plugins register of a kind (one of `KINDS`), now and later.
 
-        Hooks of kinds without a sink are not called.
+        Built-in ones come first, so that no other takes a name from them: attach a sink when they
+        are registered. Hooks of kinds without a sink are not called.
         """
         if kind not in KINDS:
             raise ValueError(f"{kind!r} is not one of {', '.join(KINDS)}")
         with self._change:
             self._sinks[kind] = sink
-            for name, _ in self._manager.list_name_plugin():
+            names = [name for name, _ in self._manager.list_name_plugin()]
+            for name in sorted(names, key=lambda name: (name, BUILT_IN) not in self._records):
                 self._guard(name, partial(self._collect, name, (kind,)))
 
     def register(self, plugin: object, name: str) -> PluginRecord:
@@ -109,10 +111,7 @@ class PluginHost:
             where = module.__name__ if inspect.ismodule(plugin) else module.__module__
             self._records[name, BUILT_IN] = PluginRecord(name, BUILT_IN, "", where, "loaded")
             self._admit(plugin, name)
-            record = self._records[name, BUILT_IN]
-            if record.error:
-                raise PluginFailed(record.error)
-            return record
+            return self._records[name, BUILT_IN]
 
     def load(self, names: Iterable[str] | None = None) -> list[PluginRecord]:
         """Import and take in installed plugins: the named ones, or those of the settings.
@@ -281,6 +280,8 @@ class PluginHost:
     def _note_registered(self, name: str, kind: str, register: _Register) -> None:
         record = self._record(name)
         assert record is not None
+        if register.problems and record.distribution == BUILT_IN:
+            raise PluginFailed("; ".join(register.problems))
         for problem in register.problems:
             log.warning("%s", problem)
         self._change_record(
