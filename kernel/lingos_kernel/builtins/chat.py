@@ -123,17 +123,17 @@ class Chat:
         codec = self._model.codec
         if self._tools is None:
             return codec.encode_chat(history)
-        if codec.template_takes_tools:
+        if codec.template.takes_tools:
             return codec.encode_chat(history, tools=self._tools.schemas())
         return codec.encode_chat(self._tools.instruct(history))
 
     async def _execute(self, call: ToolCall) -> dict[str, Any]:
         """A tool call's outcome; an error is a result too, for the model to read."""
+        running = self._context.start_tool(call.name, call.arguments)
         try:
-            value = await self._context.call(call.name, **call.arguments)
+            return {"name": call.name, "value": await running.result()}
         except LingOSError as error:
             return {"name": call.name, "error": to_wire(error)}
-        return {"name": call.name, "value": value}
 
     def _result(self, choices: list[Choice]) -> dict[str, Any]:
         first = choices[0]

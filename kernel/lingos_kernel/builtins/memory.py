@@ -21,7 +21,7 @@ class MemSyscalls:
     @syscall("mem.stat", cost="io")
     async def stat(self) -> dict[str, Any]:
         """Say where the memory of each device went: weights, KV pages, other."""
-        picture = self._services.snapshot()
+        picture = await self._services.snapshot()
         return {
             "devices": msgspec.to_builtins(picture.devices),
             "models": msgspec.to_builtins(self._services.engine.stats.models),

@@ -26,7 +26,7 @@ class ModelSyscalls:
         return described
 
     @syscall("model.list", cost="io")
-    async def list(self) -> list[dict[str, Any]]:
+    async def list_all(self) -> list[dict[str, Any]]:
         """List the stored models, and say which are in memory."""
         stored = await asyncio.to_thread(self._services.store.list)
         return [self._described(model) for model in stored]

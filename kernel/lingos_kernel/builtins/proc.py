@@ -19,9 +19,9 @@ class ProcSyscalls:
         self._services = services
 
     @syscall("proc.list", cost="io")
-    async def list(self) -> list[dict[str, Any]]:
+    async def list_all(self) -> list[dict[str, Any]]:
         """List the processes: who runs what, who waits, and what each has used."""
-        rows = self._services.snapshot().processes
+        rows = (await self._services.snapshot()).processes
         return [msgspec.to_builtins(row) for row in rows]
 
     @syscall("proc.show", cost="io")
@@ -32,7 +32,8 @@ class ProcSyscalls:
             pid: a live process.
         """
         process = self._services.processes.get(pid)
-        row = next(row for row in self._services.snapshot().processes if row.pid == pid)
+        rows = (await self._services.snapshot()).processes
+        row = next(row for row in rows if row.pid == pid)
         return {
             **msgspec.to_builtins(row),
             "limits": asdict(process.limits),

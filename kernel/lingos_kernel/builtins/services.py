@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from lingos_kernel.builtins.generation import Generator
@@ -14,6 +14,7 @@ from lingos_kernel.models.progress import PullProgress
 from lingos_kernel.models.store import ModelStore
 from lingos_kernel.plugins import PluginHost
 from lingos_kernel.processes.table import ProcessTable
+from lingos_kernel.queue.broker import Broker
 from lingos_kernel.queue.mailbox import Mailboxes
 from lingos_kernel.queue.topics import Topics
 from lingos_kernel.syscalls.dispatch import Dispatcher
@@ -42,13 +43,15 @@ class Services:
     locks: Locks
     mailboxes: Mailboxes
     topics: Topics
-    snapshot: Callable[[], Snapshot]
+    broker: Broker
+    snapshot: Callable[[], Awaitable[Snapshot]]
 
 
 def pull_progress(context: Context) -> Callable[[PullProgress], None]:
     """Forwards a download's progress to the caller."""
 
     def tell(progress: PullProgress) -> None:
-        context.progress(progress.done, progress.total, unit="B", label=progress.label)
+        label = f"{progress.phase} {progress.model}"
+        context.progress(progress.done_bytes, progress.total_bytes, unit="B", label=label)
 
     return tell

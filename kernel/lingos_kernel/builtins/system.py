@@ -32,7 +32,7 @@ class SysSyscalls:
     @syscall("sys.snapshot", cost="io")
     async def snapshot(self) -> dict[str, Any]:
         """Show everything at one moment: what the scheduler pane draws."""
-        return msgspec.to_builtins(self._services.snapshot())  # type: ignore[no-any-return]
+        return msgspec.to_builtins(await self._services.snapshot())  # type: ignore[no-any-return]
 
     @syscall("sys.help", capability="*", cost="io")
     async def help(self, context: Context, name: str | None = None) -> Any:

@@ -24,7 +24,7 @@ class ThreadSyscalls:
         self._services = services
 
     @syscall("thread.list", cost="io")
-    async def list(self) -> list[dict[str, Any]]:
+    async def list_all(self) -> list[dict[str, Any]]:
         """List the threads of the pool: what each runs for whom, and what it waits on."""
         return [asdict(row) for row in self._services.pool.rows()]
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from lingos_kernel.engine.messages import (
+    DeviceInfo,
     Embed,
     Embedded,
     EngineStats,
@@ -68,6 +69,10 @@ class Engine(Protocol):
     @property
     def stats(self) -> EngineStats:
         """The newest statistics that the engine sent."""
+
+    @property
+    def device(self) -> DeviceInfo | None:
+        """What the engine runs on; None before start."""
 
     @property
     def os_pid(self) -> int | None:

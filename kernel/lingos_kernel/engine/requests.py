@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -58,12 +58,10 @@ class Requests:
         """Whether requests of the process start paused."""
         return pid in self._held
 
-    def forget_all_but(self, pids: Iterable[int]) -> None:
-        """Close the books of processes that are gone."""
-        alive = set(pids)
-        self._held &= alive
-        for pid in self._work.keys() - alive:
-            del self._work[pid]
+    def ended(self, pid: int) -> None:
+        """Close the books of a process."""
+        self._held.discard(pid)
+        self._work.pop(pid, None)
 
     def cancel_calls(self, pid: int, reason: str) -> None:
         """Nothing to do: a cancelled call closes its requests itself."""

@@ -85,7 +85,7 @@ class Residency:
         try:
             return self._store.resolve(wanted)
         except UnknownModel:
-            if not self._store.is_in_catalogue(wanted):
+            if wanted not in self._store.catalogue:
                 raise
         return await self.pull(wanted, on_progress=on_progress)
 

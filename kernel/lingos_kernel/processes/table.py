@@ -6,6 +6,7 @@ done by the observers (the dispatcher, the kernel). Used from the kernel's loop 
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
@@ -21,6 +22,8 @@ from lingos_kernel.processes.process import (
     Signal,
 )
 from lingos_kernel.security.principal import Principal
+
+log = logging.getLogger(__name__)
 
 ADMIN = "proc.admin"
 """The capability to act on other principals' processes, and to be more urgent than 0."""
@@ -52,6 +55,7 @@ class ProcessTable:
         self._clock = clock
         self._last_pid = KERNEL_PID
         self._observers: list[ProcessObserver] = []
+        self._on_end: list[Callable[[int], object]] = []
         self._ended: deque[Process] = deque(maxlen=HISTORY)
         self._live = {
             KERNEL_PID: Process(
@@ -62,6 +66,10 @@ class ProcessTable:
     def observe(self, observer: ProcessObserver) -> None:
         """Tell the observer what is decided from now on."""
         self._observers.append(observer)
+
+    def on_end(self, let_go: Callable[[int], object]) -> None:
+        """Call `let_go` with the pid of each process that ends, once its calls are cancelled."""
+        self._on_end.append(let_go)
 
     # Looking
 
@@ -157,6 +165,8 @@ class ProcessTable:
             child.parent = process.parent if process.parent in self._live else KERNEL_PID
         if process.calls:
             self._tell("cancel_calls", pid, f"process {pid} has ended ({why})")
+        for let_go in self._on_end:
+            _isolated(let_go, pid)
 
     # Acting
 
@@ -247,7 +257,15 @@ class ProcessTable:
 
     def _tell(self, what: str, *arguments: object) -> None:
         for observer in self._observers:
-            getattr(observer, what)(*arguments)
+            _isolated(getattr(observer, what), *arguments)
+
+
+def _isolated(act: Callable[..., object], *arguments: object) -> None:
+    """Carry out what was decided; one that cannot must not keep the others from it."""
+    try:
+        act(*arguments)
+    except Exception:
+        log.exception("%r failed", act)
 
 
 def _owns(principal: Principal, process: Process) -> bool:

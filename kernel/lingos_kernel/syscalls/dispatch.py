@@ -126,6 +126,7 @@ class Dispatcher:
         self._closed = False
         self._pumping = False
         processes.observe(self)
+        processes.on_end(self._admission.release)
 
     def start(self) -> None:
         """Take calls from now on, on the running loop."""

@@ -23,6 +23,16 @@ _WORD = re.compile(r"[A-Za-z_]\w*")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class StartedCall(Protocol):
+    """A nested call that runs beside its caller."""
+
+    async def result(self) -> Any:
+        """Its result; raises the error that it ended in."""
+
+    def cancel(self, reason: str = ...) -> None:
+        """End it as cancelled."""
+
+
 class Context(Protocol):
     """The call as its function sees it; taken by a first parameter annotated `Context`.
 
@@ -40,6 +50,14 @@ class Context(Protocol):
 
     def stream(self, name: str, /, **arguments: Any) -> AsyncIterator[AnyEvent]:
         """The events of another syscall. For async functions."""
+
+    def start_tool(
+        self, name: str, arguments: dict[str, Any], *, grants: frozenset[str] | None = None
+    ) -> StartedCall:
+        """Begin a syscall that a model asked for: counted as a tool call, never confirmed.
+
+        It has the caller's capabilities, or those among `grants`. For async functions.
+        """
 
     def call_sync(self, name: str, /, **arguments: Any) -> Any:
         """As `call`, for functions that run on a pool thread."""

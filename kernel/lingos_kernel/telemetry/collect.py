@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,6 +22,10 @@ from lingos_kernel.engine.requests import Requests
 from lingos_kernel.models.store import ModelStore, StoredModel
 from lingos_kernel.processes.process import Process
 from lingos_kernel.processes.table import ProcessTable
+from lingos_kernel.queue.broker import Broker
+from lingos_kernel.queue.mailbox import Mailboxes
+from lingos_kernel.queue.rows import QueueState
+from lingos_kernel.queue.topics import Topics
 from lingos_kernel.syscalls.dispatch import Dispatcher
 from lingos_kernel.telemetry.devices import DeviceReading, read_device
 from lingos_kernel.telemetry.snapshot import (
@@ -52,14 +57,18 @@ class Sources:
     dispatcher: Dispatcher
     pool: ElasticPool
     locks: Locks
-    queue_rows: Callable[[], Sequence[QueueRow]]
+    mailboxes: Mailboxes
+    topics: Topics
+    broker: Broker
     clock: Callable[[], float]
     started_s: float
     read_device: Callable[[str], DeviceReading] = field(default=read_device)
 
 
-def collect(sources: Sources, *, accepting: bool) -> Snapshot:
-    """The state of everything now."""
+async def collect(sources: Sources) -> Snapshot:
+    """The state of everything now; the store is read in a thread."""
+    stored = await asyncio.to_thread(sources.store.list)
+    jobs = await sources.broker.rows()
     stats = sources.engine.stats
     loaded = sources.engine.models
     device = sources.engine.device or DeviceInfo("cpu", "cpu", 0)
@@ -69,7 +78,7 @@ def collect(sources: Sources, *, accepting: bool) -> Snapshot:
     pool_sums = sources.pool.sums()
     return Snapshot(
         time_s=time.time(),
-        kernel=_kernel_row(sources, now, accepting),
+        kernel=_kernel_row(sources, now),
         devices=(_device_row(device, reading, stats),),
         rates=_rates(stats),
         sums=sums(stats, loaded, pool_sums, sources.dispatcher.timings()),
@@ -81,9 +90,14 @@ def collect(sources: Sources, *, accepting: bool) -> Snapshot:
         sequences=stats.sequences,
         threads=tuple(ThreadRow(*astuple(row)) for row in sources.pool.rows()),
         locks=tuple(LockRow(*astuple(row)) for row in sources.locks.rows()),
-        queues=tuple(sources.queue_rows()),
-        models=_model_rows(sources.store.list(), stats, loaded, device.name),
+        queues=_queue_rows(sources, jobs),
+        models=_model_rows(stored, stats, loaded, device.name),
     )
+
+
+def _queue_rows(sources: Sources, jobs: Iterable[QueueState]) -> tuple[QueueRow, ...]:
+    rows = (*sources.mailboxes.rows(), *sources.topics.rows(), *jobs)
+    return tuple(QueueRow(*astuple(row)) for row in rows)
 
 
 def _by_pid(sequences: Iterable[SequenceStats]) -> dict[int, list[SequenceStats]]:
@@ -93,7 +107,7 @@ def _by_pid(sequences: Iterable[SequenceStats]) -> dict[int, list[SequenceStats]
     return grouped
 
 
-def _kernel_row(sources: Sources, now: float, accepting: bool) -> KernelRow:
+def _kernel_row(sources: Sources, now: float) -> KernelRow:
     dispatcher = sources.dispatcher
     return KernelRow(
         version=lingos_kernel.__version__,
@@ -104,7 +118,7 @@ def _kernel_row(sources: Sources, now: float, accepting: bool) -> KernelRow:
         policy=sources.config.engine.policy,
         calls_total=dispatcher.calls_total,
         calls_failed=dispatcher.calls_failed,
-        accepting=accepting,
+        accepting=dispatcher.stats().accepting,
     )
 
 
@@ -140,7 +154,7 @@ def _process_row(
 
 
 def _call_rows(dispatcher: Dispatcher) -> tuple[CallRow, ...]:
-    return tuple(CallRow(*astuple(row)) for row in dispatcher.calls())
+    return tuple(CallRow(*astuple(state)) for state in dispatcher.calls())
 
 
 def _device_row(device: DeviceInfo, reading: DeviceReading, stats: EngineStats) -> DeviceRow:

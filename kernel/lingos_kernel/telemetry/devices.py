@@ -46,7 +46,7 @@ def _read_cpu() -> DeviceReading:
 
 
 def _cpu_temperature() -> float | None:
-    sensors = getattr(psutil, "sensors_temperatures", dict)()
+    sensors: dict[str, Any] = getattr(psutil, "sensors_temperatures", dict)()
     for name in ("coretemp", "k10temp", "cpu_thermal"):
         if sensors.get(name):
             return float(sensors[name][0].current)

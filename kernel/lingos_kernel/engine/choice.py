@@ -1,0 +1,57 @@
+"""Which engine runs: LingOS's own in a process or in a thread, or a driver of a plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lingos_kernel.config import Config
+from lingos_kernel.engine.host import EngineHost
+from lingos_kernel.engine.protocol import Engine
+from lingos_kernel.engine.settings import EngineSettings
+from lingos_kernel.engine.transport import PipeTransport, ThreadTransport, Transport
+from lingos_kernel.errors import ConfigError
+from lingos_kernel.names import did_you_mean
+
+OWN = ("process", "inprocess")
+
+
+def make_engine(
+    config: Config,
+    *,
+    drivers: Mapping[str, Callable[[Config], Engine]],
+    policies: Mapping[str, Any],
+) -> Engine:
+    """The engine that `engine.mode` names; raises `ConfigError` for an unknown one."""
+    mode = config.engine.mode
+    if mode in drivers:
+        return drivers[mode](config)
+    if mode not in OWN:
+        raise ConfigError(
+            f"engine.mode is {mode!r}, and no driver has that name",
+            hint=did_you_mean(mode, [*OWN, *drivers]) or f"use one of {', '.join(OWN)}",
+        )
+    settings = engine_settings(config, policies)
+    transport: Transport = (
+        PipeTransport(settings) if mode == "process" else ThreadTransport(settings)
+    )
+    return EngineHost(transport)
+
+
+def engine_settings(config: Config, policies: Mapping[str, Any]) -> EngineSettings:
+    """The configuration as the engine gets it.
+
+    A policy of a plugin goes as MODULE:NAME, since the engine may be another process.
+    """
+    engine = config.engine
+    policy = policies.get(engine.policy)
+    return EngineSettings(
+        device=engine.device,
+        dtype=engine.dtype,
+        kv_bytes=engine.kv_bytes,
+        max_running=engine.max_running,
+        max_batch_tokens=engine.max_batch_tokens,
+        policy=f"{policy.__module__}:{policy.__qualname__}" if policy else engine.policy,
+        threads=engine.threads,
+        log_level=config.kernel.log_level.upper(),
+    )

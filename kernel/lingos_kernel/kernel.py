@@ -1,0 +1,234 @@
+"""The kernel: puts the rooms together, starts and stops them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import lingos_kernel
+from lingos_kernel.builtins import BUILTINS
+from lingos_kernel.builtins.generation import Generator
+from lingos_kernel.builtins.services import Services
+from lingos_kernel.config import Config
+from lingos_kernel.engine.choice import make_engine
+from lingos_kernel.engine.protocol import Engine
+from lingos_kernel.engine.requests import Requests
+from lingos_kernel.engine.residency import Residency
+from lingos_kernel.errors import LingOSError
+from lingos_kernel.models.catalogue import DEFAULTS, CatalogueEntry
+from lingos_kernel.models.store import ModelStore
+from lingos_kernel.plugins import PluginHost
+from lingos_kernel.processes import ProcessTable
+from lingos_kernel.queue.broker import Broker, open_broker
+from lingos_kernel.queue.mailbox import Mailboxes
+from lingos_kernel.queue.topics import Topics
+from lingos_kernel.registry import Registry
+from lingos_kernel.security.audit import AuditLog
+from lingos_kernel.security.principal import Principal, owner
+from lingos_kernel.syscalls.admission import Bounds
+from lingos_kernel.syscalls.call import Call
+from lingos_kernel.syscalls.dispatch import Dispatcher, DispatchSettings
+from lingos_kernel.syscalls.table import SyscallTable
+from lingos_kernel.telemetry.collect import Sources, collect
+from lingos_kernel.telemetry.snapshot import Snapshot
+from lingos_kernel.threads.locks import Locks
+from lingos_kernel.threads.pool import ElasticPool
+
+log = logging.getLogger(__name__)
+
+
+class Kernel:
+    """One resident kernel. All of it belongs to the asyncio loop that `start` runs on.
+
+    Give it another engine, store or broker to embed it or to test with.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        engine: Engine | None = None,
+        store: ModelStore | None = None,
+        broker: Broker | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Makes the rooms; nothing runs before `start`."""
+        self.config = config
+        self.clock = clock
+        self.started_s = time.time()
+        self._given_engine, self._given_store, self._broker = engine, store, broker
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.plugins = PluginHost(config.plugins)
+        self.models, self.drivers = Registry("model"), Registry("driver")
+        self.policies, self.services = Registry("scheduling policy"), Registry("service")
+        self.table = SyscallTable()
+        self.processes = ProcessTable(owner(getpass.getuser()), clock=clock)
+        self.pool = ElasticPool(config.threads.minimum, config.threads.maximum, clock=clock)
+        self.locks = Locks(self.pool.blocked)
+        self.mailboxes = Mailboxes(config.queue.bound, clock=clock)
+        self.topics = Topics(config.queue.bound, clock=clock)
+        self.audit = AuditLog(config.paths.state_dir / "audit.jsonl")
+        self.dispatcher = Dispatcher(
+            self.table,
+            self.processes,
+            self.pool,
+            settings=DispatchSettings(
+                bounds=Bounds(running=config.kernel.max_calls_in_flight, queued=config.queue.bound),
+                call_timeout_s=config.kernel.call_timeout_s,
+            ),
+            hooks=self.plugins,
+            audit=self.audit,
+            clock=clock,
+        )
+
+    async def start(self) -> None:
+        """Take calls. Plugins are loaded; the engine comes up in the background."""
+        self.audit.start()
+        self.dispatcher.start()
+        self._attach_registries()
+        await asyncio.to_thread(self.plugins.load)
+        self._build()
+        for name, make in BUILTINS.items():
+            self.plugins.register(make(self.built), name)
+        self.plugins.attach("syscalls", self.table)  # the built-in ones keep their names
+        self._begin("engine", self._start_engine())
+        await self.plugins.startup(self)
+        for name, service in self.services.items.items():
+            self._begin(f"service {name}", service(self))
+
+    async def stop(self) -> None:
+        """End all calls and let go of everything; safe to call twice."""
+        await self.plugins.shutdown(self)
+        await self.dispatcher.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if hasattr(self, "built"):
+            await self.engine.stop()
+            await self.broker.close()
+        await asyncio.to_thread(self.pool.shutdown)
+        await asyncio.to_thread(self.audit.stop)
+
+    def submit(
+        self,
+        principal: Principal | None,
+        name: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        pid: int | None = None,
+        priority: int | None = None,
+        timeout_s: float | None = None,
+        confirmed: bool = False,
+    ) -> Call:
+        """Take a call from outside; never raises: a refused call has ended in a `Failure`."""
+        return self.dispatcher.submit(
+            principal,
+            name,
+            arguments,
+            pid=pid,
+            priority=priority,
+            timeout_s=timeout_s,
+            confirmed=confirmed,
+        )
+
+    async def call(self, name: str, /, **arguments: Any) -> Any:
+        """The result of a syscall on behalf of the kernel itself, for plugins and services."""
+        return await self.submit(self.processes.get(1).principal, name, arguments, pid=1).result()
+
+    async def snapshot(self) -> Snapshot:
+        """Everything at one moment."""
+        return await collect(self._sources)
+
+    def ping(self) -> dict[str, Any]:
+        """Version, process and start time."""
+        return {
+            "version": lingos_kernel.__version__,
+            "os_pid": os.getpid(),
+            "started_s": self.started_s,
+        }
+
+    # Inside
+
+    def _attach_registries(self) -> None:
+        for kind, registry in (
+            ("models", self.models),
+            ("drivers", self.drivers),
+            ("policies", self.policies),
+            ("services", self.services),
+        ):
+            self.plugins.attach(kind, registry)
+
+    def _build(self) -> None:
+        """Make what depends on the plugins' drivers, policies and models."""
+        config = self.config
+        catalogue: dict[str, CatalogueEntry] = {**DEFAULTS, **self.models.items}
+        self.store = self._given_store or ModelStore(config.models.store, catalogue=catalogue)
+        self.broker = self._broker or open_broker(f"sqlite:{config.paths.data_dir / 'jobs.db'}")
+        self.engine = self._given_engine or make_engine(
+            config, drivers=self.drivers.items, policies=self.policies.items
+        )
+        self.residency = Residency(self.engine, self.store, config)
+        requests = Requests(self.engine)
+        self.processes.observe(requests)
+        for let_go in (
+            requests.ended,
+            self.locks.release_all,
+            self.mailboxes.close,
+            self.topics.close_process,
+        ):
+            self.processes.on_end(let_go)
+        self._sources = Sources(
+            config=config,
+            engine=self.engine,
+            store=self.store,
+            processes=self.processes,
+            requests=requests,
+            dispatcher=self.dispatcher,
+            pool=self.pool,
+            locks=self.locks,
+            mailboxes=self.mailboxes,
+            topics=self.topics,
+            broker=self.broker,
+            clock=self.clock,
+            started_s=self.clock(),
+        )
+        self.built = Services(
+            config=config,
+            engine=self.engine,
+            store=self.store,
+            residency=self.residency,
+            processes=self.processes,
+            requests=requests,
+            generator=Generator(self.engine, self.processes, requests),
+            table=self.table,
+            dispatcher=self.dispatcher,
+            plugins=self.plugins,
+            pool=self.pool,
+            locks=self.locks,
+            mailboxes=self.mailboxes,
+            topics=self.topics,
+            broker=self.broker,
+            snapshot=self.snapshot,
+        )
+
+    async def _start_engine(self) -> None:
+        try:
+            await self.engine.start()
+        except LingOSError as error:  # the next call that needs the engine tells its caller
+            log.error("the engine did not start: %s", error)
+
+    def _begin(self, what: str, work: Any) -> None:
+        """Run something in the background until the kernel stops; a failure is logged."""
+        task = asyncio.create_task(work, name=what)
+        self._tasks.add(task)
+        task.add_done_callback(self._note_end)
+
+    def _note_end(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("%s failed", task.get_name(), exc_info=error)
