@@ -62,7 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def execute(arguments: Sequence[str], invocation: Invocation) -> int:
     """Run one command line with a given `Invocation` (tests bring their own client)."""
     try:
-        cli.main(args=list(arguments), prog_name="lingos", standalone_mode=False, obj=invocation)
+        code = cli.main(
+            args=list(arguments), prog_name="lingos", standalone_mode=False, obj=invocation
+        )
         sys.stdout.flush()
     except SystemExit as leaving:  # click's completion leaves this way
         return leaving.code if isinstance(leaving.code, int) else 1
@@ -73,4 +75,4 @@ def execute(arguments: Sequence[str], invocation: Invocation) -> int:
         wants_json = invocation.as_json or "--json" in arguments
         report(ending, as_json=wants_json, cause=error if invocation.verbose else None)
         return ending.exit_code
-    return 0
+    return code if isinstance(code, int) else 0  # commands return None; `Context.exit` its code

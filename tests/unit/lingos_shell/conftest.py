@@ -28,9 +28,7 @@ USAGE = {
 }
 
 
-def syscall_info(
-    name: str, arguments: Mapping[str, Any] | None = None, **facts: Any
-) -> SyscallInfo:
+def make_info(name: str, arguments: Mapping[str, Any] | None = None, **facts: Any) -> SyscallInfo:
     """A `SyscallInfo` with plain defaults."""
     plain = {
         "owner": "builtin",
@@ -48,7 +46,7 @@ def syscall_info(
     )
 
 
-CHAT = syscall_info(
+CHAT = make_info(
     "llm.chat",
     {
         "type": "object",
@@ -200,3 +198,9 @@ def lingos(
         return Outcome(code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture
+def syscall_info() -> Callable[..., SyscallInfo]:
+    """Makes a `SyscallInfo` with plain defaults."""
+    return make_info
