@@ -60,7 +60,8 @@ class ModelsConfig:
 class EngineConfig:
     """The engine and its scheduler."""
 
-    mode: Literal["process", "inprocess"] = "process"
+    mode: str = "process"
+    """process, inprocess, or the name of a plugin's driver."""
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     kv_bytes: int = field(default=0, metadata={"minimum": 0})

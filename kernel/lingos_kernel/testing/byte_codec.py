@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
+from pathlib import Path
+
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-from lingos_kernel.models.chat_template import ChatTemplate
 from lingos_kernel.models.text_codec import TextCodec
 
 IM_START, IM_END = "<|im_start|>", "<|im_end|>"
@@ -21,20 +24,22 @@ def byte_codec(context_tokens: int = 4096) -> TextCodec:
     So `codec.encode("hi") == list(b"hi")`. Chats are rendered in ChatML, tools as JSON in a
     turn before them.
     """
+    with tempfile.TemporaryDirectory() as folder:
+        save_byte_codec(Path(folder), context_tokens=context_tokens)
+        return TextCodec.load(Path(folder))
+
+
+def save_byte_codec(folder: Path, *, context_tokens: int = 4096) -> None:
+    """Write the files of a model without weights, whose tokenizer is `byte_codec`'s."""
     tokenizer = Tokenizer(models.BPE(vocab=_byte_characters(), merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(text, special=True) for text in (IM_START, IM_END)])
-    end_id = tokenizer.token_to_id(IM_END)
-    assert end_id is not None
-    special = {"bos_token": IM_START, "eos_token": IM_END}
-    return TextCodec(
-        tokenizer,
-        template=ChatTemplate({"default": CHATML}, special),
-        special_tokens=special,
-        eos_ids=frozenset({end_id}),
-        context_tokens=context_tokens,
-    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {"bos_token": IM_START, "eos_token": IM_END, "chat_template": CHATML}
+    config = {"max_position_embeddings": context_tokens, "eos_token_id": 257}
+    for name, data in (("tokenizer_config.json", settings), ("config.json", config)):
+        (folder / name).write_text(json.dumps(data), encoding="utf-8")
 
 
 def _byte_characters() -> dict[str, int]:
