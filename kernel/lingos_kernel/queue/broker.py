@@ -85,7 +85,7 @@ class Broker(Protocol):
         """Give a dead letter all its attempts again; False when there is no such dead letter."""
 
     async def purge(self, queue: str) -> int:
-        """Delete the dead letters of a queue; how many."""
+        """Delete the dead letters of a queue, and forget their idempotency keys; how many."""
 
     async def stats(self) -> list[QueueStats]:
         """Every queue with jobs, by name."""

@@ -19,6 +19,7 @@ class SteadyClock:
         self._monotonic = monotonic
 
     def __call__(self) -> float:
+        """Unix time, in seconds."""
         return self._monotonic() + self._offset_s
 
 
@@ -35,6 +36,7 @@ class ForwardClock:
         self._offset_s = 0.0
 
     def __call__(self) -> float:
+        """The other clock's time, or more."""
         now = self._clock() + self._offset_s
         if now < self._last_s:
             self._offset_s += self._last_s - now

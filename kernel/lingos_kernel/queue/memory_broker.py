@@ -31,9 +31,6 @@ class _Entry:
     worker: str = ""
     error: str = ""
 
-    def bury(self, now: float, error: str) -> None:
-        self.state, self.due_s, self.error = "dead", now, error
-
 
 class MemoryBroker:
     """See `broker.Broker`. A claim looks at every job: meant for some thousand of them."""
@@ -56,6 +53,7 @@ class MemoryBroker:
         self._number = 0
         self._entries: dict[str, _Entry] = {}
         self._keys: dict[tuple[str, str, str], tuple[str, float]] = {}
+        self._live: Counter[str] = Counter()  # jobs that have not ended, by queue
         self._put_totals: Counter[str] = Counter()
         self._done_totals: Counter[str] = Counter()
         self._changed = asyncio.Event()
@@ -85,8 +83,7 @@ class MemoryBroker:
         for job in jobs:
             job.check()
         for queue, count in Counter(job.queue for job in jobs).items():
-            live = sum(e.job.queue == queue and e.state != "dead" for e in self._entries.values())
-            if live + count > self._bound:
+            if self._live[queue] + count > self._bound:
                 raise QueueFull(
                     f"job queue {queue!r} is full ({self._bound} jobs)", retry_after_s=1.0
                 )
@@ -95,8 +92,8 @@ class MemoryBroker:
         return ids
 
     def _put(self, job: NewJob, now: float) -> str:
-        key = (job.queue, job.tenant, job.idempotency_key)
-        if job.idempotency_key and key in self._keys:
+        key = _key(job)
+        if key in self._keys:
             job_id, forget_s = self._keys[key]
             if now < forget_s:
                 return job_id
@@ -112,6 +109,7 @@ class MemoryBroker:
         )
         if job.idempotency_key:
             self._keys[key] = (job_id, float("inf"))
+        self._live[job.queue] += 1
         self._put_totals[job.queue] += 1
         return job_id
 
@@ -133,7 +131,7 @@ class MemoryBroker:
             remaining_s = deadline - asyncio.get_running_loop().time()
             if jobs or remaining_s <= 0:
                 return jobs
-            due_s = min((e.due_s - now for e in self._timed()), default=remaining_s)
+            due_s = min((e.due_s - now for e in self._timed(queues)), default=remaining_s)
             try:
                 async with asyncio.timeout(max(min(remaining_s, due_s), 0.0)):
                     await changed.wait()
@@ -154,8 +152,10 @@ class MemoryBroker:
             self._take(job_id, worker, now + visibility_s) for _, _, job_id in sorted(ready)[:limit]
         ]
 
-    def _timed(self) -> Iterable[_Entry]:
-        return (e for e in self._entries.values() if e.state in ("delayed", "claimed"))
+    def _timed(self, queues: Sequence[str]) -> Iterable[_Entry]:
+        """Jobs that time alone makes ready."""
+        entries = (e for e in self._entries.values() if e.job.queue in queues)
+        return (e for e in entries if e.state in ("delayed", "claimed"))
 
     def _take(self, job_id: str, worker: str, until_s: float) -> Job:
         entry = self._entries[job_id]
@@ -180,7 +180,7 @@ class MemoryBroker:
         """Do what has become due: delays, lost claims, expiry, forgetting of keys."""
         for entry in self._entries.values():
             if entry.state in ("ready", "delayed") and entry.expires_s <= now:
-                entry.bury(now, "expired before anybody claimed it")
+                self._bury(entry, now, "expired before anybody claimed it")
             elif entry.state == "delayed" and entry.due_s <= now:
                 entry.state = "ready"
             elif entry.state == "claimed" and entry.due_s <= now:
@@ -190,9 +190,13 @@ class MemoryBroker:
     def _give_back(self, entry: _Entry, now: float) -> None:
         """A claim is lost."""
         if entry.attempts >= entry.job.max_attempts:
-            entry.bury(now, f"worker {entry.worker} did not finish attempt {entry.attempts}")
+            self._bury(entry, now, f"worker {entry.worker} did not finish attempt {entry.attempts}")
         else:
             entry.state = "ready"
+
+    def _bury(self, entry: _Entry, now: float, error: str) -> None:
+        entry.state, entry.due_s, entry.error = "dead", now, error
+        self._live[entry.job.queue] -= 1
 
     def _held(self, job: Job) -> _Entry | None:
         """The job's entry while this claim holds it."""
@@ -206,15 +210,13 @@ class MemoryBroker:
         entry = self._held(job)
         if entry is None:
             return False
-        self._forget(job.job_id)
+        del self._entries[job.job_id]
+        self._live[job.queue] -= 1
         self._done_totals[job.queue] += 1
-        return True
-
-    def _forget(self, job_id: str) -> None:
-        job = self._entries.pop(job_id).job
-        if job.idempotency_key:
+        if entry.job.idempotency_key:
             forget_s = self._now() + self._key_retention_s
-            self._keys[(job.queue, job.tenant, job.idempotency_key)] = (job_id, forget_s)
+            self._keys[_key(entry.job)] = (job.job_id, forget_s)
+        return True
 
     async def fail(
         self, job: Job, error: str, *, retry: bool = True, delay_s: float | None = None
@@ -225,7 +227,7 @@ class MemoryBroker:
             return "lost"
         now = self._now()
         if not retry or entry.attempts >= entry.job.max_attempts:
-            entry.bury(now, error)
+            self._bury(entry, now, error)
             return "dead"
         if delay_s is None:
             delay_s = self._backoff.delay_s(entry.attempts, self._chance)
@@ -275,6 +277,7 @@ class MemoryBroker:
         if entry is None or entry.state != "dead":
             return False
         entry.state, entry.attempts, entry.error = "ready", 0, ""
+        self._live[entry.job.queue] += 1
         entry.expires_s = float("inf")
         self._wake()
         return True
@@ -283,7 +286,7 @@ class MemoryBroker:
         """See `Broker.purge`."""
         dead = self._dead(queue)
         for job_id in dead:
-            self._forget(job_id)
+            self._keys.pop(_key(self._entries.pop(job_id).job), None)
         return len(dead)
 
     async def stats(self) -> list[QueueStats]:
@@ -321,3 +324,7 @@ class MemoryBroker:
         """Tell all waiting claims to look again."""
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+def _key(job: NewJob) -> tuple[str, str, str]:
+    return (job.queue, job.tenant, job.idempotency_key)
