@@ -15,7 +15,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ import pytest
 from lingos_kernel.errors import DownloadFailed
 
 if TYPE_CHECKING:
+    from lingos_kernel.kernel import Kernel
     from lingos_kernel.models.store import ModelStore, StoredModel
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
@@ -207,3 +209,52 @@ def _tiny_config(architecture: str, vocab_size: int) -> tuple[Any, Any]:
         "bert": lambda: (tf.BertModel, tf.BertConfig(**bert)),
     }
     return makers[architecture]()
+
+
+@pytest.fixture
+def scripted_kernel(tmp_path: Path) -> Kernel:
+    """A kernel on a scripted engine, without plugins from outside; not started."""
+    from lingos_kernel.config import load_config
+    from lingos_kernel.kernel import Kernel
+    from lingos_kernel.testing import ScriptedEngine
+
+    config = load_config(environ={"LINGOS_HOME": str(tmp_path), "LINGOS_LOAD_PLUGINS": ""})
+    return Kernel(config, engine=ScriptedEngine())
+
+
+@pytest.fixture
+def serve_kernel() -> Callable[[Kernel], AbstractAsyncContextManager[Path]]:
+    """`async with serve_kernel(kernel) as socket`: a real server, in this test's own loop."""
+    import asyncio
+    import tempfile
+
+    from lingos_kernel.server.claim import claim
+    from lingos_kernel.server.serving import StopRequest, first, serve
+
+    @asynccontextmanager
+    async def served(kernel: Kernel) -> AsyncIterator[Path]:
+        with tempfile.TemporaryDirectory(prefix="lingos-") as folder:  # tmp_path may be too long
+            claimed = claim(Path(folder) / "run" / "kernel.sock")
+            up, stop = asyncio.Event(), StopRequest()
+            serving = asyncio.create_task(
+                serve(kernel, claimed.listener, stop, ready=up.set, drain_s=0.0)
+            )
+            await first(up.wait(), asyncio.wait({serving}))
+            try:
+                yield claimed.path
+            finally:
+                stop.ask("the test is over")
+                await serving
+                claimed.release()
+
+    return served
+
+
+@pytest.fixture
+async def kernel_socket(
+    scripted_kernel: Kernel,
+    serve_kernel: Callable[[Kernel], AbstractAsyncContextManager[Path]],
+) -> AsyncIterator[Path]:
+    """The socket on which the scripted kernel is served."""
+    async with serve_kernel(scripted_kernel) as path:
+        yield path

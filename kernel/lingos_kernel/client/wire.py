@@ -54,7 +54,7 @@ def encode_arguments(name: str, arguments: Mapping[str, Any]) -> bytes:
 def _path_to_text(value: Any) -> str:
     if isinstance(value, os.PathLike):
         return os.fsdecode(value)
-    raise NotImplementedError(f"a {type(value).__name__} is not JSON")
+    raise TypeError(f"a {type(value).__name__} is not JSON")
 
 
 class ProcessRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
