@@ -25,6 +25,7 @@ from lingos_kernel.models.progress import Meter
 from lingos_kernel.models.source import Fetched, Staging
 
 TIMEOUT_S = 30.0
+DOWNLOAD_CHUNK_BYTES = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,13 @@ class RemoteFile:
     """Of large files; empty for small ones."""
     git_id: str
     """Of small files: Git's own digest of a blob."""
+
+    commit: str
+
+    def part(self, staging: Staging) -> Path:
+        """Where it is downloaded to: the same for the same content, so that it can be resumed."""
+        of_path = hashlib.sha256(f"{self.commit} {self.path}".encode()).hexdigest()
+        return staging.partial / f"{self.sha256 or self.git_id or of_path}.part"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +95,7 @@ class HubSource:
             info = HfApi(endpoint=_endpoint()).model_info(
                 self.repo, revision=self.revision, files_metadata=True, timeout=TIMEOUT_S
             )
-        files = [_remote_file(sibling) for sibling in info.siblings or ()]
+        files = [_remote_file(sibling, str(info.sha)) for sibling in info.siblings or ()]
         card = info.card_data
         licence = str(card.get("license") or "") if card is not None else ""
         return Repository(str(info.sha), {file.path: file for file in files}, licence)
@@ -105,7 +113,7 @@ class HubSource:
         self._download(repository, remote, staging, done_bytes=0)
         staging.meter.begin("hashing", total_bytes=remote.bytes, file=self.file)
         self._verify(remote, staging)
-        file = GgufFile(staging.partial / self.file)
+        file = GgufFile(remote.part(staging))
         staging.reserve(file.converted_bytes)
         return convert_gguf(file, staging.files, staging.meter)
 
@@ -121,10 +129,11 @@ class HubSource:
             done += remote.bytes
         staging.meter.begin("hashing", total_bytes=total, file=self.repo)
         facts = [self._verify(remote, staging) for remote in remotes]
-        for fact in facts:
-            target = staging.files / fact.path
+        for remote in remotes:
+            target = staging.files / remote.path
             target.parent.mkdir(parents=True, exist_ok=True)
-            (staging.partial / fact.path).replace(target)
+            # A link and no move: two files of the same content share one part.
+            target.hardlink_to(remote.part(staging))
         return facts
 
     def _choose(self, repository: Repository, staging: Staging) -> list[str]:
@@ -140,26 +149,33 @@ class HubSource:
         self, repository: Repository, remote: RemoteFile, staging: Staging, *, done_bytes: int
     ) -> Path:
         """Download one file into `staging.partial`, from where an earlier try ended."""
-        from huggingface_hub import hf_hub_download
+        from huggingface_hub import constants, hf_hub_url
+        from huggingface_hub.file_download import http_get
+        from huggingface_hub.utils import build_hf_headers
 
+        # Each chunk moves the bar, and is when a cancel is heard.
+        constants.DOWNLOAD_CHUNK_SIZE = DOWNLOAD_CHUNK_BYTES
         staging.meter.reach(done_bytes, file=remote.path)
-        with self._hub_errors(remote.path):
-            path = hf_hub_download(
-                self.repo,
-                remote.path,
-                revision=repository.commit,
-                local_dir=staging.partial,
-                endpoint=_endpoint(),
+        url = hf_hub_url(self.repo, remote.path, revision=repository.commit, endpoint=_endpoint())
+        part = remote.part(staging)
+        with self._hub_errors(remote.path), part.open("ab") as file:
+            http_get(
+                url,
+                file,
+                resume_size=file.tell(),
+                headers=build_hf_headers(),
+                expected_size=remote.bytes,
+                displayed_filename=remote.path,
                 tqdm_class=_bar_class(staging.meter, done_bytes),
             )
-        return Path(path)
+        return part
 
     def _verify(self, remote: RemoteFile, staging: Staging) -> FileFact:
         """Hash a downloaded file and compare it with what the hub and the catalogue say.
 
         A wrong file is deleted, so that the next try fetches it anew.
         """
-        path = staging.partial / remote.path
+        path = remote.part(staging)
         fact = FileFact(remote.path, path.stat().st_size, hash_file(path, staging.meter))
         sync_file(path)
         try:
@@ -242,12 +258,13 @@ def _shown_endpoint() -> str:
     return _endpoint() or str(constants.ENDPOINT)
 
 
-def _remote_file(sibling: Any) -> RemoteFile:
+def _remote_file(sibling: Any, commit: str) -> RemoteFile:
     return RemoteFile(
         path=str(sibling.rfilename),
         bytes=int(sibling.size or 0),
         sha256=str(sibling.lfs.sha256) if sibling.lfs else "",
         git_id=str(sibling.blob_id or "") if not sibling.lfs else "",
+        commit=commit,
     )
 
 
