@@ -30,7 +30,7 @@ class Embedder:
         pad_id: int = 0,
         batch_tokens: int = 8192,
     ) -> None:
-        """`max_tokens` 0: no limit. `batch_tokens` bounds the padded size of one forward pass, and so its memory."""
+        """`max_tokens` 0: no limit. `batch_tokens` bounds the padded size of a forward pass."""
         self._model = model
         self._max_tokens = max_tokens or sys.maxsize
         self._closing = tuple(closing_ids)

@@ -106,16 +106,23 @@ def _nucleus_floors(weights: torch.Tensor, totals: torch.Tensor, needed: torch.T
     the nucleus may leave out. For a language model that is most of the vocabulary.
     """
     spare = (totals - needed).div_(weights.shape[-1], rounding_mode="floor").clamp_(min=1)
-    if weights.device.type == "cpu":
-        rows = zip(weights.numpy(), spare.tolist(), needed.tolist(), strict=True)
-        return [_nucleus_floor(row[row >= least], need) for row, [least], [need] in rows]
+    find = _floors_by_sort if weights.device.type == "cpu" else _floors_by_topk
+    return find(weights, spare, needed)
+
+
+def _floors_by_sort(weights: torch.Tensor, spare: torch.Tensor, needed: torch.Tensor) -> list[int]:
+    floors = []
+    rows = zip(weights.numpy(), spare.tolist(), needed.tolist(), strict=True)
+    for row, [least], [need] in rows:
+        heaviest = np.sort(row[row >= least])[::-1]
+        last = np.searchsorted(heaviest.cumsum(), need)
+        floors.append(int(heaviest[last]) if len(heaviest) else 1)
+    return floors
+
+
+def _floors_by_topk(weights: torch.Tensor, spare: torch.Tensor, needed: torch.Tensor) -> list[int]:
     candidates = int((weights >= spare).sum(-1).max())
     heaviest = weights.topk(max(candidates, 1)).values
     last = torch.searchsorted(heaviest.cumsum(-1), needed)
     floors: list[int] = heaviest.gather(1, last).squeeze(1).tolist()
     return floors
-
-
-def _nucleus_floor(candidates: np.ndarray[tuple[int], np.dtype[np.int64]], needed: int) -> int:
-    heaviest = np.sort(candidates)[::-1]
-    return int(heaviest[np.searchsorted(heaviest.cumsum(), needed)]) if len(heaviest) else 1
