@@ -151,7 +151,7 @@ class HubSource:
         """Download one file into `staging.partial`, from where an earlier try ended."""
         from huggingface_hub import constants, hf_hub_url
         from huggingface_hub.file_download import http_get
-        from huggingface_hub.utils import build_hf_headers
+        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined] # is public
 
         # Each chunk moves the bar, and is when a cancel is heard.
         constants.DOWNLOAD_CHUNK_SIZE = DOWNLOAD_CHUNK_BYTES
