@@ -65,7 +65,7 @@ class RadixTree:
         return self._roots[namespace]
 
     def peek(self, namespace: str, tokens: Sequence[int]) -> tuple[int, int]:
-        """Pages that `match` would find, and how many of them are evictable now; changes nothing."""
+        """Pages that `match` would find, and how many of them are evictable; changes nothing."""
         matched = evictable = 0
         node = self._roots.get(namespace)
         chunks = self._chunks(tokens)

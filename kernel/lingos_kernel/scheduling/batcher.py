@@ -34,14 +34,6 @@ W = TypeVar("W", bound=Schedulable)
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds of one step."""
-
-    max_running: int
-    max_batch_tokens: int
-
-
-@dataclass(frozen=True, slots=True)
 class Placement(Generic[W]):
     """Who enters and who leaves the running ones before a step."""
 
@@ -70,6 +62,8 @@ def place(
     pages_left = available_pages - sum([work.wanted_pages for work in running])
     if pages_left < 0:
         return Placement(preempt=_victim(running, holders, policy))
+    # A page for everybody's growth stays free: who is admitted shall not be preempted at once.
+    pages_left -= len(running)
     admit = _admissions(waiting, max_running - len(running), pages_left, cost)
     if not admit and (head := next(iter(waiting), None)) is not None:
         return Placement(preempt=_who_gives_way(head, running, holders, policy, max_running))

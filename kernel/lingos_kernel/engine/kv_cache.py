@@ -1,0 +1,105 @@
+"""The tensors behind the pages: keys and values of every layer."""
+
+from __future__ import annotations
+
+import math
+import mmap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lingos_kernel.memory.pages import PAGE_SLOTS
+
+
+@dataclass(frozen=True, slots=True)
+class LayerShape:
+    """What one attention layer asks for; found by `engine.probe`."""
+
+    index: int
+    query_heads: int
+    kv_heads: int
+    key_dim: int
+    value_dim: int
+    dtype: torch.dtype
+    scaling: float
+    window: int | None = None
+    """A query sees this many newest positions, itself included; None: all."""
+    softcap: float | None = None
+    has_sinks: bool = False
+
+    @property
+    def slot_bytes(self) -> int:
+        """Bytes of one token's keys and values."""
+        return self.kv_heads * (self.key_dim + self.value_dim) * self.dtype.itemsize
+
+
+class LayerCache:
+    """Keys and values of one layer, by page.
+
+    `keys` is [pages, slots, kv_heads, key_dim], `values` [pages, slots, kv_heads, value_dim].
+    """
+
+    __slots__ = ("_key_pages", "_key_slots", "_value_pages", "_value_slots", "keys", "values")
+
+    def __init__(self, shape: LayerShape, pages: int, device: torch.device) -> None:
+        size = (pages, PAGE_SLOTS, shape.kv_heads)
+        self.keys = _zeros((*size, shape.key_dim), shape.dtype, device)
+        self.values = _zeros((*size, shape.value_dim), shape.dtype, device)
+        self._key_pages = self.keys.view(pages, -1)
+        self._value_pages = self.values.view(pages, -1)
+        self._key_slots = self.keys.view(-1, shape.kv_heads, shape.key_dim)
+        self._value_slots = self.values.view(-1, shape.kv_heads, shape.value_dim)
+
+    def write(self, slots: Tensor, keys: Tensor, values: Tensor) -> None:
+        """Store keys [T, kv_heads, key_dim] and values [T, kv_heads, value_dim] at slots [T]."""
+        self._key_slots.index_copy_(0, slots, keys)
+        self._value_slots.index_copy_(0, slots, values)
+
+    def gather(self, pages: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+        """Keys and values of `rows` page lists of equal length, pages [rows * P] in one list.
+
+        Returns [rows, kv_heads, P * slots, dim], which may share no memory with the cache.
+        """
+        keys = self._key_pages.index_select(0, pages)
+        values = self._value_pages.index_select(0, pages)
+        return (
+            keys.view(rows, -1, *self.keys.shape[2:]).transpose(1, 2),
+            values.view(rows, -1, *self.values.shape[2:]).transpose(1, 2),
+        )
+
+    def copy_page(self, source: int, target: int) -> None:
+        """Copy a page within the cache (copy-on-write)."""
+        self._key_pages[target].copy_(self._key_pages[source])
+        self._value_pages[target].copy_(self._value_pages[source])
+
+
+class KvCache:
+    """All layers of one model's KV cache."""
+
+    def __init__(self, shapes: Sequence[LayerShape], pages: int, device: torch.device) -> None:
+        self.layers = [LayerCache(shape, pages, device) for shape in shapes]
+
+    def copy_pages(self, copies: Iterable[tuple[int, int]]) -> None:
+        """Copy pages (source, target) in every layer."""
+        for source, target in copies:
+            for layer in self.layers:
+                layer.copy_page(source, target)
+
+
+def _zeros(size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Zeros, because a masked slot must still be a finite number.
+
+    On a CPU the operating system hands the memory out when it is first written, so that the
+    unused part of a pool costs nothing; torch.zeros would write it all.
+    """
+    if device.type != "cpu":
+        return torch.zeros(size, dtype=dtype, device=device)
+    memory = mmap.mmap(-1, math.prod(size) * dtype.itemsize)
+    return torch.frombuffer(memory, dtype=dtype).view(size)
+
+
+def page_bytes(shapes: Sequence[LayerShape]) -> int:
+    """Bytes of one page over all layers."""
+    return PAGE_SLOTS * sum(shape.slot_bytes for shape in shapes)

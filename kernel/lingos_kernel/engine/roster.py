@@ -1,0 +1,234 @@
+"""Who waits, who runs, who is paused, and the pages they hold, for one causal model.
+
+The only place where sequences change state and pages change hands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from lingos_kernel.engine.sequence import Request, Sequence, State
+from lingos_kernel.memory.ledger import PageLedger
+from lingos_kernel.memory.pages import PAGE_SLOTS
+from lingos_kernel.scheduling.batcher import place
+from lingos_kernel.scheduling.policy import Policy
+from lingos_kernel.scheduling.waiting import WaitingQueue
+
+
+class Roster:
+    """The requests of one model and their sequences.
+
+    Invariant: a sequence is in exactly one of `waiting`, `running`, `paused`, or among its
+    request's `unborn`; waiting ones hold no pages, running ones hold those of all their known
+    tokens but perhaps the newest.
+    """
+
+    def __init__(
+        self, ledger: PageLedger, policy: Policy, max_running: int, clock: Callable[[], float]
+    ) -> None:
+        self.ledger = ledger
+        self.requests: dict[str, Request] = {}
+        self.waiting: WaitingQueue[Sequence] = WaitingQueue(policy)
+        self.running: list[Sequence] = []
+        self.paused: dict[str, Sequence] = {}
+        self.preemptions = 0
+        self._policy = policy
+        self._max_running = max_running
+        self._clock = clock
+
+    def __iter__(self) -> Iterator[Sequence]:
+        """All sequences that exist: running, paused, then waiting ones in their order."""
+        yield from self.running
+        yield from self.paused.values()
+        yield from self.waiting
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more sequence may run."""
+        return len(self.running) < self._max_running
+
+    # Requests
+
+    def add(self, request: Request, sequences: list[Sequence]) -> None:
+        """Take in a request; `sequences` wait from now on, its unborn ones do later."""
+        self.requests[request.id] = request
+        for sequence in sequences:
+            request.sequences.append(sequence)
+            self.waiting.add(sequence)
+
+    def remove(self, request: Request) -> None:
+        """Drop a request with all its sequences; their pages are free or cached."""
+        request.unborn.clear()
+        for sequence in list(request.sequences):
+            self.end(sequence)
+        self.requests.pop(request.id, None)
+
+    def renice(self, request: Request, priority: int) -> None:
+        """Change a request's priority, which also moves its place in the queue."""
+        queued = [sequence for sequence in request.sequences if sequence in self.waiting]
+        for sequence in queued:
+            self.waiting.remove(sequence)
+        request.priority = priority
+        for sequence in queued:
+            self.waiting.add(sequence)
+        for sequence in request.sequences:
+            if sequence.holding:
+                sequence.holding.priority = priority
+
+    def pause(self, request: Request) -> None:
+        """Hold all its sequences; they keep their pages as long as nobody needs them."""
+        request.is_paused = True
+        for sequence in request.sequences:
+            if sequence.key not in self.paused:
+                self._withdraw(sequence)
+                self._set_state(sequence, "paused")
+                self.paused[sequence.key] = sequence
+
+    def resume(self, request: Request) -> None:
+        """Let all its sequences go on, at their old place."""
+        request.is_paused = False
+        for sequence in request.sequences:
+            if self.paused.pop(sequence.key, None) is None:
+                continue
+            if sequence.holding and self.has_room:
+                self.running.append(sequence)
+                self._set_running(sequence)
+            else:
+                self._release(sequence)
+                self._set_state(sequence, "waiting")
+                self.waiting.add(sequence)
+
+    # Sequences
+
+    def settle(self) -> None:
+        """Preempt and admit, until everybody who is to run has a place."""
+        if self._policy.is_dynamic:
+            self.waiting.rerank()
+        while True:
+            placement = place(
+                self.running,
+                self.waiting,
+                [sequence for sequence in self.paused.values() if sequence.holding],
+                policy=self._policy,
+                max_running=self._max_running,
+                available_pages=self.ledger.available_pages,
+                cost=self._cost,
+            )
+            if placement.preempt is None:
+                break
+            self.preempt(placement.preempt)
+        for sequence in placement.admit:
+            self.admit(sequence)
+
+    def victim(self) -> Sequence:
+        """The running sequence that gives way first."""
+        victim = self._policy.victim(self.running)
+        assert isinstance(victim, Sequence)
+        return victim
+
+    def admit(self, sequence: Sequence) -> None:
+        """Move a waiting sequence to the running ones, with pages for all its known tokens."""
+        self.waiting.remove(sequence)
+        sequence.holding = self.ledger.open(
+            sequence.tenant, sequence.matchable, len(sequence.tokens), priority=sequence.priority
+        )
+        sequence.computed = sequence.holding.cached_pages * PAGE_SLOTS
+        if sequence.started_s is None:
+            sequence.cached_tokens = min(sequence.computed, sequence.prompt_tokens)
+        self.running.append(sequence)
+        self._set_running(sequence)
+
+    def preempt(self, sequence: Sequence) -> None:
+        """Take a sequence's pages away; it goes on later, by computing its tokens again.
+
+        What stays in the prefix tree until then need not be computed again.
+        """
+        self._release(sequence)
+        sequence.preemptions += 1
+        self.preemptions += 1
+        if sequence.key not in self.paused:
+            self._withdraw(sequence)
+            self._set_state(sequence, "preempted")
+            self.waiting.add(sequence)
+
+    def branch(self, parent: Sequence, child: Sequence) -> bool:
+        """Let a new sequence go on where the parent stands; whether it runs at once.
+
+        It shares the parent's pages if those hold all the parent has and there is room to run;
+        else it waits, and will find them in the prefix tree.
+        """
+        child.request.sequences.append(child)
+        if parent.holding is None or parent.remaining > 1 or not self.has_room:
+            self.waiting.add(child)
+            return False
+        child.holding = self.ledger.fork(parent.holding, parent.computed)
+        child.holding.priority = child.priority
+        child.computed = parent.computed
+        child.cached_tokens = min(child.computed, child.prompt_tokens)
+        child.started_s = self._clock()
+        self.running.append(child)
+        self._set_running(child)
+        return True
+
+    def end(self, sequence: Sequence) -> None:
+        """Forget a sequence; its full pages stay cached."""
+        self._withdraw(sequence)
+        self._release(sequence)
+        sequence.request.sequences.remove(sequence)
+        if not sequence.request.sequences and not sequence.request.unborn:
+            self.requests.pop(sequence.request.id, None)
+
+    def make_writable(self, sequence: Sequence) -> tuple[int, int] | None:
+        """Give a running sequence the page of its next token; (from, to) if one must be copied."""
+        holding = sequence.holding
+        assert holding is not None
+        if sequence.computed >= len(holding.pages) * PAGE_SLOTS:
+            self.ledger.grow(holding, 1)
+        elif holding.is_tail_shared:
+            return self.ledger.unshare_tail(holding, sequence.computed)
+        return None
+
+    def commit(self, sequence: Sequence) -> None:
+        """Let others share the pages that the sequence has computed so far."""
+        assert sequence.holding is not None
+        self.ledger.commit(sequence.holding, sequence.tokens, sequence.computed)
+
+    def check_integrity(self) -> None:
+        """Assert that every sequence is in one place and every page is accounted for."""
+        everybody = list(self)
+        assert len({id(sequence) for sequence in everybody}) == len(everybody)
+        known = [s for request in self.requests.values() for s in request.sequences]
+        assert {id(sequence) for sequence in known} == {id(sequence) for sequence in everybody}
+        for sequence in self.waiting:
+            assert sequence.holding is None
+            assert sequence.computed == 0
+        for sequence in self.running:
+            assert sequence.holding is not None
+            assert sequence.computed < len(sequence.tokens)
+        self.ledger.check_integrity([s.holding for s in everybody if s.holding])
+
+    def _cost(self, sequence: Sequence) -> int:
+        return self.ledger.cost(sequence.tenant, sequence.matchable, len(sequence.tokens))
+
+    def _release(self, sequence: Sequence) -> None:
+        if sequence.holding:
+            self.commit(sequence)
+            self.ledger.close(sequence.holding)
+            sequence.holding = None
+        sequence.computed = 0
+
+    def _withdraw(self, sequence: Sequence) -> None:
+        """Take it out of wherever it is."""
+        if sequence in self.waiting:
+            self.waiting.remove(sequence)
+        elif self.paused.pop(sequence.key, None) is None:
+            self.running.remove(sequence)
+
+    def _set_running(self, sequence: Sequence) -> None:
+        sequence.since_s = self._clock()
+        sequence.state = "decode" if sequence.remaining == 1 else "prefill"
+
+    def _set_state(self, sequence: Sequence, state: State) -> None:
+        if sequence.state in ("prefill", "decode"):
+            sequence.running_s += self._clock() - sequence.since_s
+        sequence.state = state

@@ -1,0 +1,239 @@
+"""One stream of tokens in the engine, and the request that it belongs to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from lingos_kernel.engine.detokenizer import Detokenizer
+from lingos_kernel.engine.messages import (
+    FinishReason,
+    Generate,
+    SamplingParams,
+    TokenLogprob,
+    Usage,
+)
+from lingos_kernel.engine.sampling_row import SamplingRow
+from lingos_kernel.memory.ledger import Holding
+from lingos_kernel.memory.pages import PAGE_SLOTS, pages_for
+
+State = Literal["waiting", "prefill", "decode", "paused", "preempted"]
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """What its choices have in common."""
+
+    command: Generate
+    arrival_s: float
+    order: int
+    priority: int
+    limit: int
+    """Output tokens of a choice, clamped to the context."""
+    sequences: list[Sequence] = field(default_factory=list)
+    """Those that have not ended."""
+    unborn: list[Sequence] = field(default_factory=list)
+    """Choices that begin where choice 0 ends its prompt; not among `sequences` yet."""
+    is_paused: bool = False
+
+    @property
+    def id(self) -> str:
+        """The id that the kernel gave it."""
+        return self.command.request_id
+
+    @property
+    def params(self) -> SamplingParams:
+        """How its tokens are chosen."""
+        return self.command.params
+
+    @property
+    def deadline_s(self) -> float | None:
+        """On the engine's clock."""
+        after = self.command.deadline_s
+        return None if after is None else self.arrival_s + after
+
+
+class Sequence:
+    """Tokens known, tokens computed, and the pages that hold their keys and values.
+
+    Invariants: computed <= len(tokens); outside of a step, computed < len(tokens), because the
+    newest token is known but not computed; `holding` is None exactly when computed is 0 and it
+    has no place among the running or paused ones.
+    """
+
+    __slots__ = (
+        "cached_tokens",
+        "choice",
+        "computed",
+        "detokenizer",
+        "first_token_s",
+        "holding",
+        "inherited",
+        "outputs",
+        "preemptions",
+        "prompt_tokens",
+        "request",
+        "row",
+        "running_s",
+        "scored",
+        "scores_sent",
+        "served_tokens",
+        "since_s",
+        "started_s",
+        "state",
+        "tokens",
+    )
+
+    def __init__(
+        self, request: Request, choice: int, row: SamplingRow, detokenizer: Detokenizer
+    ) -> None:
+        self.request = request
+        self.choice = choice
+        self.row = row
+        self.detokenizer = detokenizer
+        self.outputs: list[int] = list(row.output_ids)
+        row.output_ids = self.outputs
+        self.tokens: list[int] = [*request.command.prompt_ids, *self.outputs]
+        self.prompt_tokens = len(request.command.prompt_ids)
+        self.inherited = 0
+        """Output tokens that another request paid for (the parent of a fork)."""
+        self.computed = 0
+        self.holding: Holding | None = None
+        self.state: State = "waiting"
+        self.scored: list[TokenLogprob] = []
+        """Log-probabilities of prompt tokens so far."""
+        self.scores_sent = False
+        self.cached_tokens = 0
+        self.served_tokens = 0
+        self.preemptions = 0
+        self.started_s: float | None = None
+        self.first_token_s: float | None = None
+        self.since_s = 0.0
+        """When it last began to run."""
+        self.running_s = 0.0
+        """Time among the running ones, before `since_s`."""
+
+    # What the scheduler reads (scheduling.batcher.Schedulable)
+
+    @property
+    def key(self) -> str:
+        """Unique name."""
+        return f"{self.request.id}/{self.choice}"
+
+    @property
+    def priority(self) -> int:
+        """That of its request."""
+        return self.request.priority
+
+    @property
+    def arrival_s(self) -> float:
+        """That of its request."""
+        return self.request.arrival_s
+
+    @property
+    def deadline_s(self) -> float | None:
+        """That of its request."""
+        return self.request.deadline_s
+
+    @property
+    def program(self) -> str:
+        """The agent or session it belongs to."""
+        return self.request.command.program
+
+    @property
+    def tenant(self) -> str:
+        """The namespace of its prefix pages."""
+        return self.request.command.tenant
+
+    @property
+    def order(self) -> int:
+        """Number of its request, in order of arrival."""
+        return self.request.order
+
+    @property
+    def remaining(self) -> int:
+        """Known tokens that are not computed yet."""
+        return len(self.tokens) - self.computed
+
+    @property
+    def wanted_pages(self) -> int:
+        """Pages it lacks for its next token: 0 or 1."""
+        holding = self.holding
+        assert holding is not None
+        return int(holding.is_tail_shared or self.computed >= len(holding.pages) * PAGE_SLOTS)
+
+    @property
+    def needed_pages(self) -> int:
+        """Pages for all its known tokens."""
+        return pages_for(len(self.tokens))
+
+    # Prompt scores
+
+    @property
+    def next_score(self) -> int | None:
+        """The prompt position to be scored next; None when all are, or none are wanted."""
+        params = self.request.params
+        if params.prompt_logprobs is None or self.choice:
+            return None
+        position = max(params.prompt_logprobs_from, 1) + len(self.scored)
+        return position if position < self.prompt_tokens else None
+
+    @property
+    def matchable(self) -> list[int]:
+        """Tokens to look up in the prefix tree, which leaves the last of them to be computed."""
+        position = self.next_score
+        return self.tokens if position is None else self.tokens[:position]
+
+    def logits_from(self, count: int) -> int:
+        """Of the next `count` tokens to compute, the first that needs logits; `count`: none."""
+        position = self.next_score
+        if position is not None:
+            return min(max(position - 1 - self.computed, 0), count)
+        samples = count == self.remaining and self.wants_token
+        return count - 1 if samples else count
+
+    def take_scores(self) -> tuple[TokenLogprob, ...]:
+        """All scores of the prompt, once they are complete; nothing the next time."""
+        if self.scores_sent or not self.scored or self.next_score is not None:
+            return ()
+        self.scores_sent = True
+        return tuple(self.scored)
+
+    # Progress
+
+    @property
+    def wants_token(self) -> bool:
+        """Whether its tokens are to be continued once they are computed."""
+        return len(self.outputs) < self.request.limit
+
+    def append(self, token_id: int) -> tuple[str, FinishReason | None]:
+        """Take a chosen token; the text that became safe to emit, and why it ended, if it did."""
+        params = self.request.params
+        self.tokens.append(token_id)
+        self.outputs.append(token_id)
+        matcher = self.row.matcher
+        if matcher is not None:
+            matcher.accept(token_id)
+        if token_id in params.stop_token_ids or token_id in self.row.eos_ids:
+            return self.detokenizer.finish(), "stop"
+        text, is_stopped = self.detokenizer.push(token_id)
+        if is_stopped:
+            return text, "stop"
+        if matcher is not None and matcher.is_finished:
+            return text + self.detokenizer.finish(), "stop"
+        if not self.wants_token:
+            return text + self.detokenizer.finish(), "length"
+        return text, None
+
+    def usage(self, now_s: float) -> Usage:
+        """What it cost until now."""
+        arrival_s = self.request.arrival_s
+        return Usage(
+            prompt_tokens=self.prompt_tokens,
+            output_tokens=len(self.outputs) - self.inherited,
+            cached_tokens=self.cached_tokens,
+            queue_s=(self.started_s if self.started_s is not None else now_s) - arrival_s,
+            first_token_s=None if self.first_token_s is None else self.first_token_s - arrival_s,
+            total_s=now_s - arrival_s,
+            preemptions=self.preemptions,
+        )

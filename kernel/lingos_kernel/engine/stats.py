@@ -1,0 +1,186 @@
+"""Counting what the engine does: rates, totals, and how near it comes to the physical floor."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import psutil
+import torch
+
+from lingos_kernel.engine.decoder import Decoder, StepWork
+from lingos_kernel.engine.messages import EngineStats, ModelStats, SequenceStats
+from lingos_kernel.engine.model import LoadedModel
+from lingos_kernel.engine.sequence import Sequence
+from lingos_kernel.memory.pages import PAGE_SLOTS
+
+INTERVAL_S = 0.25
+"""Between two `EngineStats` while there is work."""
+WINDOW_S = 5.0
+"""Rates and means are over the steps of so long."""
+
+
+class Meter:
+    """Adds up steps; gives `EngineStats`."""
+
+    def __init__(self, device: torch.device, clock: Callable[[], float]) -> None:
+        self._device = device
+        self._clock = clock
+        self._process = psutil.Process()
+        self._steps: deque[tuple[float, float, StepWork, float]] = deque()
+        self._last_sent_s = -INTERVAL_S
+        self._began_s = clock()
+        self._step = 0
+        self._prompt_tokens = 0
+        self._output_tokens = 0
+        self._gone_preemptions = 0
+        self._gone_cached = 0
+        self.bandwidth = 0.0
+        """Bytes a second that the device reads; 0 until `measure`."""
+
+    def measure(self) -> None:
+        """Measure the memory bandwidth, unless that was done."""
+        self.bandwidth = self.bandwidth or memory_bandwidth(self._device)
+
+    def count(self, work: StepWork, started_s: float, model: LoadedModel) -> None:
+        """Take in a step of a causal model."""
+        now_s = self._clock()
+        self._step += 1
+        self._prompt_tokens += work.prompt_tokens
+        self._output_tokens += work.output_tokens
+        floor_s = 0.0
+        if work.is_decode and self.bandwidth:
+            kv_bytes = work.kv_slots * model.info.page_bytes // PAGE_SLOTS
+            floor_s = (model.info.weight_bytes + kv_bytes) / self.bandwidth
+        self._steps.append((now_s, now_s - started_s, work, floor_s))
+        while self._steps[0][0] < now_s - WINDOW_S:
+            self._steps.popleft()
+
+    def retire(self, decoder: Decoder) -> None:
+        """Keep the totals of a model that is unloaded."""
+        self._gone_preemptions += decoder.roster.preemptions
+        self._gone_cached += decoder.cached_tokens_total
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the last statistics are old enough for new ones."""
+        return self._clock() - self._last_sent_s >= INTERVAL_S
+
+    def snapshot(self, models: Iterable[LoadedModel]) -> EngineStats:
+        """The engine's state now."""
+        models = list(models)
+        decoders = [(model, model.decoder) for model in models if model.decoder is not None]
+        now_s = self._last_sent_s = self._clock()
+        recent = [entry for entry in self._steps if entry[0] >= now_s - WINDOW_S]
+        # From the start of the oldest step, so that a burst is not spread over the window.
+        span_s = now_s - (recent[0][0] - recent[0][1]) if recent else 1.0
+        decodes = [(duration, floor) for _, duration, work, floor in recent if floor]
+        measured_s = sum(duration for duration, _ in decodes)
+        return EngineStats(
+            step=self._step,
+            time_s=now_s,
+            models=tuple(_model_stats(model) for model in models),
+            sequences=tuple(
+                item for model, decoder in decoders for item in _all_stats(model, decoder, now_s)
+            ),
+            prompt_tokens_total=self._prompt_tokens,
+            output_tokens_total=self._output_tokens,
+            cached_tokens_total=self._gone_cached + sum(d.cached_tokens_total for _, d in decoders),
+            preemptions_total=self._gone_preemptions
+            + sum(d.roster.preemptions for _, d in decoders),
+            prompt_tokens_per_s=sum(entry[2].prompt_tokens for entry in recent) / span_s,
+            output_tokens_per_s=sum(entry[2].output_tokens for entry in recent) / span_s,
+            step_s=sum(entry[1] for entry in recent) / len(recent) if recent else 0.0,
+            floor_share=sum(floor for _, floor in decodes) / measured_s if measured_s else 0.0,
+            rss_bytes=self._process.memory_info().rss,
+            device_used_bytes=self._device_used(),
+        )
+
+    def _device_used(self) -> int:
+        if self._device.type != "cuda":
+            return 0
+        free, total = torch.cuda.mem_get_info(self._device)
+        return total - free
+
+
+def memory_bandwidth(device: torch.device, size: int = 4096) -> float:
+    """Bytes a second that a product of a matrix and a vector reads; takes about 20 ms on a CPU."""
+    matrix = torch.ones(size, size, device=device)
+    vector = torch.ones(size, device=device)
+    best_s = float("inf")
+    for _ in range(4):
+        started_s = time.perf_counter()
+        torch.mv(matrix, vector)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best_s = min(best_s, time.perf_counter() - started_s)
+    return matrix.numel() * matrix.itemsize / best_s
+
+
+def _model_stats(model: LoadedModel) -> ModelStats:
+    decoder = model.decoder
+    if decoder is None:
+        return ModelStats(
+            name=model.spec.name,
+            weight_bytes=model.info.weight_bytes,
+            page_bytes=0,
+            pages_total=0,
+            pages_used=0,
+            pages_cached=0,
+            pages_free=0,
+            running=0,
+            waiting=len(model.encoder),
+        )
+    ledger = decoder.roster.ledger
+    return ModelStats(
+        name=model.spec.name,
+        weight_bytes=model.info.weight_bytes,
+        page_bytes=model.info.page_bytes,
+        pages_total=ledger.pool.total_pages,
+        pages_used=ledger.used_pages,
+        pages_cached=ledger.tree.evictable_pages,
+        pages_free=ledger.pool.free_pages,
+        running=len(decoder.roster.running),
+        waiting=len(decoder.roster.waiting),
+    )
+
+
+def _all_stats(model: LoadedModel, decoder: Decoder, now_s: float) -> list[SequenceStats]:
+    roster = decoder.roster
+    placed = [
+        _sequence_stats(model, s, None, now_s) for s in (*roster.running, *roster.paused.values())
+    ]
+    queued = [_sequence_stats(model, s, index, now_s) for index, s in enumerate(roster.waiting)]
+    return placed + queued
+
+
+def _sequence_stats(
+    model: LoadedModel, sequence: Sequence, position: int | None, now_s: float
+) -> SequenceStats:
+    pages = len(sequence.holding.pages) if sequence.holding else 0
+    running_s = sequence.running_s
+    if sequence.state in ("prefill", "decode"):
+        running_s += now_s - sequence.since_s
+    outputs = len(sequence.outputs) - sequence.inherited
+    first = sequence.first_token_s
+    return SequenceStats(
+        request_id=sequence.request.id,
+        choice=sequence.choice,
+        pid=sequence.request.command.pid,
+        model=model.spec.name,
+        state=sequence.state,
+        priority=sequence.priority,
+        queue_position=position,
+        prompt_tokens=sequence.prompt_tokens,
+        computed_tokens=sequence.computed,
+        output_tokens=outputs,
+        cached_tokens=sequence.cached_tokens,
+        pages=pages,
+        kv_bytes=pages * model.info.page_bytes,
+        waited_s=max(now_s - sequence.arrival_s - running_s, 0.0),
+        running_s=running_s,
+        first_token_s=None if first is None else first - sequence.arrival_s,
+        tokens_per_s=outputs / running_s if running_s > 0 else 0.0,
+        preemptions=sequence.preemptions,
+    )
