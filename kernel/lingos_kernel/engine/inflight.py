@@ -120,6 +120,7 @@ class Generation(Work):
         self.tokens += [[] for _ in range(request.params.n - len(self.tokens))]
         self.unfinished = set(range(request.params.n))
         self._parent = parent
+        self._inherited = 0
         self._arrived_s = now_s
         self._first_token_s: float | None = None
         self._was_resumed = False
@@ -127,12 +128,13 @@ class Generation(Work):
 
     def fork(self, request_id: str, params: SamplingParams | None, now_s: float) -> Generation:
         """A branch of choice 0, for the engine to fork if it has this request."""
-        params = params or replace(self.request.params, n=1)
+        params = replace(params or replace(self.request.params, n=1), prompt_logprobs=None)
         request = replace(self.request, request_id=request_id, params=params, output_ids=())
-        if not self.is_sent:
-            return Generation(replace(request, output_ids=(tuple(self.tokens[0]),)), now_s)
         branch = Generation(request, now_s, parent=self)
-        branch.is_sent = True
+        if self.is_sent:
+            branch.is_sent = True
+        else:
+            branch.branch()
         return branch
 
     @property
@@ -144,7 +146,9 @@ class Generation(Work):
         """Fix where it left its parent: at the tokens that the parent has now."""
         if self._parent:
             self._parent.branch()
-            self.tokens = [list(self._parent.tokens[0])]
+            inherited = self._parent.tokens[0]
+            self.tokens = [list(inherited) for _ in self.tokens]
+            self._inherited = len(inherited)
             self._parent = None
 
     def command(self, now_s: float) -> Generate:
@@ -173,13 +177,17 @@ class Generation(Work):
         if output.finish_reason:
             self.unfinished.discard(output.choice)
             if self._was_resumed and output.usage:
-                output = replace(output, usage=self._true_times(output.usage, now_s))
+                output = replace(output, usage=self._whole_usage(output.usage, now_s))
         self.mailbox.put(output)
 
-    def _true_times(self, usage: Usage, now_s: float) -> Usage:
-        """The last engine saw only its own part of the time."""
-        total_s = now_s - self._arrived_s
-        return replace(usage, first_token_s=self._first_token_s, total_s=total_s)
+    def _whole_usage(self, usage: Usage, now_s: float) -> Usage:
+        """The last engine saw only its own part of the time, and no parent."""
+        return replace(
+            usage,
+            output_tokens=usage.output_tokens - self._inherited,
+            first_token_s=self._first_token_s,
+            total_s=now_s - self._arrived_s,
+        )
 
     def fail(self, error: LingOSError) -> None:
         """End the stream in an error."""

@@ -113,7 +113,7 @@ class ScriptedCore:
                 self._model(command.model)
                 self._embeds.append(command)
             case Fork():
-                return [Outputs((self._fork(command),))]
+                return [Outputs(self._fork(command))]
             case Cancel():
                 self._sequences = [s for s in self._sequences if s.request_id != command.request_id]
                 self._embeds = [e for e in self._embeds if e.request_id != command.request_id]
@@ -195,14 +195,14 @@ class ScriptedCore:
             raise reply
         return codec.encode(reply)
 
-    def _fork(self, command: Fork) -> SequenceOutput:
-        """Branch a sequence; the empty output tells where the branch begins."""
+    def _fork(self, command: Fork) -> tuple[SequenceOutput, ...]:
+        """Branch a sequence; the empty outputs tell where the branch begins."""
         parent = next((s for s in self._of(command.request_id) if s.choice == 0), None)
         if not parent:
             raise UnknownName(f"no request {command.request_id} is running")
-        branch = parent.fork(command.new_request_id, command.params, self._clock())
-        self._sequences.append(branch)
-        return SequenceOutput(branch.request_id)
+        branches = parent.fork(command.new_request_id, command.params, self._clock())
+        self._sequences += branches
+        return tuple(SequenceOutput(branch.request_id, branch.choice) for branch in branches)
 
     def _of(self, request_id: str) -> list[ScriptedSequence]:
         return [s for s in self._sequences if s.request_id == request_id]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from typing import Literal
+
+from msgspec.structs import replace
 
 from lingos_kernel.engine.detokenizer import Detokenizer
 from lingos_kernel.engine.messages import (
@@ -60,6 +61,7 @@ class ScriptedSequence:
         self._is_running = False
         self._first_token_s: float | None = None
         self._preemptions = 0
+        self._inherited = 0
         for token in request.output_ids[choice] if choice < len(request.output_ids) else ():
             self._tokens.append(token)
             self._text.push(token)
@@ -67,15 +69,31 @@ class ScriptedSequence:
 
     def fork(
         self, request_id: str, params: SamplingParams | None, now_s: float
-    ) -> ScriptedSequence:
-        """A branch that goes on from here by itself."""
-        branch = copy.copy(self)
-        branch.request_id = request_id
-        branch.arrived_s = now_s
-        branch._tokens = list(self._tokens)
-        branch._text = self._text.fork()
-        branch._params = params or self._params
-        return branch
+    ) -> list[ScriptedSequence]:
+        """A branch with all its choices, that go on from here by themselves."""
+        params = replace(params or replace(self._params, n=1), prompt_logprobs=None)
+        request = replace(
+            self._request,
+            request_id=request_id,
+            params=params,
+            priority=self.priority,
+            output_ids=(tuple(self._tokens),) * params.n,
+        )
+        branches = [
+            ScriptedSequence(
+                request,
+                choice,
+                self._codec,
+                reply=self._reply,
+                room=self._room,
+                logprob=self._logprob,
+                now_s=now_s,
+            )
+            for choice in range(params.n)
+        ]
+        for branch in branches:
+            branch._inherited = len(self._tokens)
+        return branches
 
     def set_running(self, is_running: bool) -> None:
         """Whether the next step advances it; losing its place is a preemption."""
@@ -150,7 +168,7 @@ class ScriptedSequence:
     def _usage(self, now_s: float) -> Usage:
         return Usage(
             prompt_tokens=len(self._request.prompt_ids),
-            output_tokens=len(self._tokens),
+            output_tokens=len(self._tokens) - self._inherited,
             first_token_s=self._first_token_s,
             total_s=now_s - self.arrived_s,
             preemptions=self._preemptions,
