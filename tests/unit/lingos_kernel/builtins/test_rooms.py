@@ -1,0 +1,210 @@
+"""The syscalls of processes, threads, queues, models, memory and the system."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from lingos_kernel.errors import (
+    Cancelled,
+    ConfirmationRequired,
+    Deadlock,
+    InvalidArguments,
+    UnknownModel,
+    UnknownProcess,
+)
+from lingos_kernel.kernel import Kernel
+from lingos_kernel.syscalls.call import Call
+
+
+class Person:
+    """Calls as the owner, from a process of its own."""
+
+    def __init__(self, kernel: Kernel, command: str) -> None:
+        self.kernel = kernel
+        self.principal = kernel.processes.get(1).principal
+        self.pid = kernel.processes.open(self.principal, command).pid
+
+    def start(self, name: str, /, **arguments: Any) -> Call:
+        """Begin a call."""
+        return self.kernel.submit(self.principal, name, arguments, pid=self.pid)
+
+    async def call(self, name: str, /, **arguments: Any) -> Any:
+        """The result of a call."""
+        return await self.start(name, **arguments).result()
+
+
+async def until_waiting(kernel: Kernel, lock: str, count: int = 1) -> None:
+    """Wait until so many wait for a lock; each look gives the others their turn."""
+    while len(next(row.waiters for row in kernel.locks.rows() if row.name == lock)) < count:
+        await asyncio.sleep(0)
+
+
+async def test_a_stopped_process_waits_and_a_continued_one_goes_on(make_kernel: Any) -> None:
+    """STOP holds generation at a token, CONT lets it finish as if nothing had been."""
+    async with make_kernel({"Hi": "abcdef"}, step=True) as kernel:
+        ann = Person(kernel, "chat")
+        call = ann.start("llm.complete", prompt="Hi")
+        while not any(r.pid == ann.pid for r in kernel.engine.stats.sequences):
+            kernel.engine.step()
+            await asyncio.sleep(0)
+        await kernel.call("proc.kill", pid=ann.pid, signal="STOP")
+        rows = await kernel.call("proc.list")
+        assert next(row["state"] for row in rows if row["pid"] == ann.pid) == "stopped"
+        kernel.engine.step(20)
+        assert call.outcome is None
+        await kernel.call("proc.kill", pid=ann.pid, signal="CONT")
+        while call.outcome is None:
+            kernel.engine.step()
+            await asyncio.sleep(0)
+        assert (await call.result())["text"] == "abcdef"
+
+
+async def test_killing_a_process_cancels_its_calls(make_kernel: Any) -> None:
+    """KILL ends the process and what it was doing."""
+    async with make_kernel(step=True) as kernel:
+        ann = Person(kernel, "chat")
+        call = ann.start("llm.complete", prompt="Hi")
+        await kernel.call("proc.kill", pid=ann.pid, signal="KILL")
+        with pytest.raises(Cancelled):
+            await call.result()
+        with pytest.raises(UnknownProcess, match="has ended"):
+            await kernel.call("proc.show", pid=ann.pid)
+
+
+async def test_nice_reaches_the_running_request(make_kernel: Any) -> None:
+    """A new priority is told to the engine."""
+    async with make_kernel(step=True) as kernel:
+        ann = Person(kernel, "chat")
+        call = ann.start("llm.complete", prompt="Hi")
+        while not kernel.built.requests.of(ann.pid):
+            await asyncio.sleep(0)
+        assert (await kernel.call("proc.nice", pid=ann.pid, priority=7))["before"] == 0
+        commands = [type(command).__name__ for command in kernel.engine.commands]
+        assert "SetPriority" in commands
+        call.cancel()
+
+
+async def test_locks_keep_processes_apart(make_kernel: Any) -> None:
+    """The second waits until the first gives back; a dead holder's lock passes on."""
+    async with make_kernel() as kernel:
+        ann, bob = Person(kernel, "a"), Person(kernel, "b")
+        await ann.call("thread.create_lock", name="index")
+        await ann.call("thread.acquire", name="index")
+        waiting = bob.start("thread.acquire", name="index")
+        await until_waiting(kernel, "index")
+        row = (await kernel.call("thread.locks"))[0]
+        assert (row["holders"], row["waiters"]) == ([ann.pid], [bob.pid])
+        kernel.processes.close(ann.pid)
+        assert (await waiting.result())["pid"] == bob.pid
+
+
+async def test_a_deadlock_is_told_with_its_cycle(make_kernel: Any) -> None:
+    """The youngest waiter fails, and the message shows who waits for whom."""
+    async with make_kernel() as kernel:
+        ann, bob = Person(kernel, "a"), Person(kernel, "b")
+        for person, own in ((ann, "x"), (bob, "y")):
+            await person.call("thread.create_lock", name=own)
+            await person.call("thread.acquire", name=own)
+        first = ann.start("thread.acquire", name="y")
+        await until_waiting(kernel, "y")
+        with pytest.raises(Deadlock, match="x"):
+            await bob.call("thread.acquire", name="x")
+        await bob.call("thread.release", name="y")
+        await first.result()
+
+
+async def test_processes_write_to_each_other(make_kernel: Any) -> None:
+    """A request is received, answered, and its answer comes back."""
+    async with make_kernel() as kernel:
+        ann, bob = Person(kernel, "a"), Person(kernel, "b")
+        asked = ann.start("mq.request", to=bob.pid, body={"n": 20})
+        letter = await bob.call("mq.recv")
+        assert (letter["sender"], letter["body"]) == (ann.pid, {"n": 20})
+        await bob.call("mq.reply", correlation_id=letter["correlation_id"], body=41)
+        assert (await asked.result())["body"] == 41
+        with pytest.raises(UnknownProcess):
+            await ann.call("mq.send", to=9_999, body=1)
+
+
+async def test_topics_reach_subscribers_until_they_have_enough(make_kernel: Any) -> None:
+    """A subscription streams what is published and ends by itself at its limit."""
+    async with make_kernel() as kernel:
+        ann, bob = Person(kernel, "a"), Person(kernel, "b")
+        listening = bob.start("mq.subscribe", topic="news.*", limit=2)
+        while not kernel.topics.rows():
+            await asyncio.sleep(0)
+        for number in (1, 2):
+            await ann.call("mq.publish", topic="news.x", body=number)
+        assert [delivery["body"] for delivery in await listening.result()] == [1, 2]
+
+
+async def test_jobs_are_claimed_and_acknowledged(make_kernel: Any) -> None:
+    """A job is put once per key, claimed with its payload, acknowledged once."""
+    async with make_kernel() as kernel:
+        ann = Person(kernel, "a")
+        first = await ann.call("mq.put", queue="q", payload=[1], idempotency_key="k")
+        again = await ann.call("mq.put", queue="q", payload=[1], idempotency_key="k")
+        assert first == again
+        (job,) = await ann.call("mq.claim", queues=["q"])
+        assert job["payload"] == [1]
+        assert (await ann.call("mq.acknowledge", job=job))["held"] is True
+        assert (await ann.call("mq.acknowledge", job=job))["held"] is False
+        with pytest.raises(InvalidArguments, match="not a claimed job"):
+            await ann.call("mq.acknowledge", job={"job_id": "x"})
+
+
+async def test_models_are_listed_loaded_and_removed(make_kernel: Any) -> None:
+    """A model in memory says so; removing one wants a yes and frees it first."""
+    async with make_kernel() as kernel:
+        assert not any(model["loaded"] for model in await kernel.call("model.list"))
+        loaded = await kernel.call("model.load", name="scripted")
+        assert loaded["name"] == "scripted"
+        assert (await kernel.call("model.show"))["memory"]["pages"] > 0
+        with pytest.raises(ConfirmationRequired):
+            await kernel.call("model.remove", name="scripted")
+        me = kernel.processes.get(1).principal
+        yes = kernel.submit(me, "model.remove", {"name": "scripted"}, confirmed=True)
+        assert (await yes.result())["removed"] == "scripted"
+        with pytest.raises(UnknownModel):
+            await kernel.call("model.show", name="scripted")
+
+
+async def test_the_plan_shows_its_sum(make_kernel: Any) -> None:
+    """N inferences of cost C fill the budget M."""
+    async with make_kernel() as kernel:
+        plan = await kernel.call("mem.plan", tokens=100)
+    assert plan["pages_per_inference"] == 7
+    assert plan["inferences"] == plan["pages"] // 7
+    assert plan["inferences"] * plan["inference_bytes"] <= plan["budget_bytes"]
+
+
+async def test_the_snapshot_shows_who_runs_what(make_kernel: Any) -> None:
+    """A running chat is there as process, call and sequence, and gone afterwards."""
+    async with make_kernel({"Hi": "abc"}, step=True) as kernel:
+        ann = Person(kernel, "research")
+        call = ann.start("llm.complete", prompt="Hi")
+        while not any(s.pid == ann.pid for s in (await kernel.snapshot()).sequences):
+            kernel.engine.step()
+        picture = await kernel.snapshot()
+        row = next(row for row in picture.processes if row.pid == ann.pid)
+        assert (row.command, row.model, row.calls) == ("research", "scripted", 1)
+        assert [c.syscall for c in picture.calls if c.pid == ann.pid] == ["llm.complete"]
+        call.cancel()
+        kernel.engine.step()
+        assert not [c for c in (await kernel.snapshot()).calls if c.pid == ann.pid]
+
+
+async def test_help_lists_what_the_caller_may_call(make_kernel: Any) -> None:
+    """Names with summaries, and one in full."""
+    async with make_kernel() as kernel:
+        names = [info["name"] for info in await kernel.call("sys.help")]
+        assert "llm.chat" in names
+        described = await kernel.call("sys.help", name="llm.chat")
+        assert "temperature" in described["arguments"]["properties"]
+        assert {"llm", "sys"} <= {plugin["name"] for plugin in await kernel.call("sys.plugins")}
+        assert any(value["key"] == "models.default" for value in await kernel.call("sys.config"))
+        ended = await kernel.call("sys.calls", limit=2)
+        assert [call["syscall"] for call in ended] == ["sys.plugins", "sys.config"]
