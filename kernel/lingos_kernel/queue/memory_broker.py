@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from lingos_kernel.errors import QueueFull
+from lingos_kernel.errors import Cancelled, QueueFull
 from lingos_kernel.queue.broker import DEFAULT_BOUND
 from lingos_kernel.queue.clock import Clock, ForwardClock, SteadyClock
 from lingos_kernel.queue.jobs import Backoff, DeadJob, Fate, Job, NewJob, QueueStats
@@ -79,6 +79,8 @@ class MemoryBroker:
 
     async def put_many(self, jobs: Sequence[NewJob]) -> list[str]:
         """See `Broker.put_many`."""
+        if self._closed:
+            raise Cancelled("the job store in memory is closed")
         now = self._now()
         for job in jobs:
             job.check()

@@ -155,7 +155,7 @@ class Locking(RuleBasedStateMachine):
         super().__init__()
         self.table = LockTable()
         for name in ("mutex", "rwlock", "semaphore", "barrier"):
-            self.table.create(name, name, units=3)  # type: ignore[arg-type]
+            self.table.create(name, name, units=3)
         self.asked: dict[int, tuple[str, Holder, bool, int]] = {}
         self.held: list[tuple[str, Holder, bool, int]] = []
 
