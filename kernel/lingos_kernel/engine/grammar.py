@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
-from llguidance.gbnf_to_lark import any_to_lark
+from llguidance.gbnf_to_lark import gbnf_to_lark
 from numpy.typing import NDArray
 
 from lingos_kernel.engine.messages import Grammar
@@ -24,6 +24,14 @@ from lingos_kernel.errors import EngineError, InvalidGrammar, UnsupportedModel
 from lingos_kernel.models.text_codec import TextCodec
 
 _CACHED_GRAMMARS = 128
+
+_JSON_LAYOUT = {"whitespace_pattern": r"[ \n\t]{1,32}"}
+"""Free layout, but not the endless blanks in which small models get lost.
+
+A schema's own x-guidance wins.
+"""
+
+_GBNF_RULE = re.compile(r"(?m)^\s*[\w-]+\s*::=")
 
 _HINTS = {
     "json": "give a JSON schema that some value satisfies; see json-schema.org",
@@ -162,10 +170,11 @@ def _source(grammar: Grammar) -> str:
     if grammar.kind == "json":
         if never_ends(json.loads(grammar.text)):
             raise ValueError("Unsatisfiable schema: every value would have to be endless")
-        return str(LLMatcher.grammar_from_json_schema(grammar.text))
+        return str(LLMatcher.grammar_from_json_schema(grammar.text, defaults=_JSON_LAYOUT))
     if grammar.kind == "regex":
         return str(LLMatcher.grammar_from_regex(grammar.text))
-    return str(LLMatcher.grammar_from_lark(any_to_lark(grammar.text)))
+    is_gbnf = _GBNF_RULE.search(grammar.text) is not None
+    return str(LLMatcher.grammar_from_lark(gbnf_to_lark(grammar.text) if is_gbnf else grammar.text))
 
 
 def _invalid(grammar: Grammar, reason: str) -> InvalidGrammar:

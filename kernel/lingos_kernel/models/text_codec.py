@@ -8,30 +8,17 @@ from __future__ import annotations
 
 import functools
 import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 
-from lingos_kernel.errors import CorruptModel, InvalidArguments, UnsupportedModel
+from lingos_kernel.errors import InvalidArguments
 from lingos_kernel.models.chat_template import ChatTemplate, Message, literals
+from lingos_kernel.models.codec_files import CodecFiles
+from lingos_kernel.models.control_guard import ControlGuard
 from lingos_kernel.models.token_bytes import token_to_bytes
-
-_CONTEXT_KEYS = (
-    "max_position_embeddings",
-    "n_positions",
-    "n_ctx",
-    "max_sequence_length",
-    "max_seq_len",
-    "seq_length",
-)
-_UNLIMITED = 10**9
-"""Tokenizers write a huge model_max_length for "none"."""
-
-_START, _END = "\U000f0000", "\U000f0001"
-"""Private-use characters around control tokens that stand in untrusted text."""
 
 _TRUSTED_ROLES = frozenset({"system", "developer", "assistant"})
 
@@ -39,27 +26,18 @@ _TRUSTED_ROLES = frozenset({"system", "developer", "assistant"})
 class TextCodec:
     """A model's tokenizer, chat template and limits."""
 
-    def __init__(
-        self,
-        tokenizer: Tokenizer,
-        *,
-        template: ChatTemplate,
-        special_tokens: Mapping[str, str],
-        eos_ids: frozenset[int],
-        context_tokens: int,
-        embed_tokens: int,
-    ) -> None:
-        """`special_tokens` maps bos_token, eos_token, ... to their text."""
-        self._tokenizer = tokenizer
-        self._template = template
-        self._added = tokenizer.get_added_tokens_decoder()
+    def __init__(self, files: CodecFiles) -> None:
+        self._tokenizer = files.tokenizer
+        self._template = ChatTemplate(files.templates, files.special_tokens)
+        self._added = files.tokenizer.get_added_tokens_decoder()
         self._special_ids = frozenset(id_ for id_, token in self._added.items() if token.special)
-        self.special_tokens = special_tokens
-        self.eos_ids = eos_ids
-        self.context_tokens = context_tokens
+        self.special_tokens = files.special_tokens
+        """bos_token, eos_token, ... and their text."""
+        self.eos_ids = files.eos_ids
+        self.context_tokens = files.context_tokens
         """Positions that the model was made for; 0 when its files do not say."""
-        self.embed_tokens = embed_tokens
-        """Longest input to embed whole; 0 when the files do not say."""
+        self.embed_tokens = files.embed_tokens
+        """Longest input to embed whole; 0 when its files do not say."""
 
     @classmethod
     def load(cls, path: Path) -> TextCodec:
@@ -68,27 +46,7 @@ class TextCodec:
         Raises `UnsupportedModel` when it has no tokenizer.json, `CorruptModel` when a file
         cannot be read.
         """
-        tokenizer = _load_tokenizer(path)
-        settings = _read_json(path / "tokenizer_config.json")
-        special = _special_tokens({**_read_json(path / "special_tokens_map.json"), **settings})
-        config = _text_config(_read_json(path / "config.json"))
-        generation = _read_json(path / "generation_config.json")
-        eos = {*_ids(generation.get("eos_token_id")), *_ids(config.get("eos_token_id"))}
-        eos |= _ids(tokenizer.token_to_id(special.get("eos_token", "")))
-        context_tokens = _context_tokens(config, settings)
-        limits = (
-            context_tokens,
-            settings.get("model_max_length"),
-            _read_json(path / "sentence_bert_config.json").get("max_seq_length"),
-        )
-        return cls(
-            tokenizer,
-            template=ChatTemplate(_template_sources(path, settings), special),
-            special_tokens=special,
-            eos_ids=frozenset(eos),
-            context_tokens=context_tokens,
-            embed_tokens=min((limit for limit in map(_limit, limits) if limit), default=0),
-        )
+        return cls(CodecFiles.read(path))
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -139,7 +97,7 @@ class TextCodec:
         """
         if not control:
             before, after = self.frame if special else ((), ())
-            return [*before, *self._encode_marked(self._mark(text, self._special_pattern)), *after]
+            return [*before, *self._guard.encode(self._guard.mark(text, is_trusted=True)), *after]
         try:
             return list(self._tokenizer.encode(text, add_special_tokens=special).ids)
         except (TypeError, UnicodeEncodeError) as error:
@@ -213,169 +171,22 @@ class TextCodec:
         from users and tools, while the model's own turns and the system's may hold them.
         """
         if not trusted:
-            source = self._template.source(tools)
-            everywhere, foreign = self._special_pattern, self._control_pattern(source)
+            written = literals(self._template.source(tools))
+            mark = functools.partial(self._guard.mark, written=written)
             messages = [
-                self._mark(m, everywhere if m.get("role") in _TRUSTED_ROLES else foreign)
-                for m in messages
+                mark(message, is_trusted=message.get("role") in _TRUSTED_ROLES)
+                for message in messages
             ]
-            tools = self._mark(tools, foreign)
-            template_arguments = self._mark(template_arguments, foreign)
+            tools, template_arguments = mark(tools), mark(template_arguments)
         text = self.render_chat(
             messages,
             tools=tools,
             add_generation_prompt=add_generation_prompt,
             **template_arguments,
         )
-        ids = self.encode(text) if trusted else self._encode_marked(text)
+        ids = self.encode(text) if trusted else self._guard.encode(text)
         return [*self.frame[0], *ids] if self._template.is_fallback else ids
 
     @functools.cached_property
-    def _special_pattern(self) -> re.Pattern[str]:
-        return _any_of(token.content for token in self._added.values() if token.special)
-
-    @functools.lru_cache(maxsize=8)  # noqa: B019 - a codec lives as long as its model
-    def _control_pattern(self, source: str) -> re.Pattern[str]:
-        written = literals(source)
-        return _any_of(
-            token.content
-            for token in self._added.values()
-            if token.special or (token.content in written and not token.content.isspace())
-        )
-
-    @functools.cached_property
-    def _marked_pattern(self) -> re.Pattern[str]:
-        token = _any_of(token.content for token in self._added.values()).pattern
-        return re.compile(f"{_START}({token}){_END}|[{_START}{_END}]")
-
-    def _mark(self, value: Any, pattern: re.Pattern[str]) -> Any:
-        """The value with marks around the control tokens in its strings.
-
-        A whole token is marked, not split, so that templates that look for it (`'</think>' in
-        content`) still find it.
-        """
-        if isinstance(value, str):
-            unforged = value.replace(_START, "").replace(_END, "")
-            return pattern.sub(f"{_START}\\g<0>{_END}", unforged)
-        if isinstance(value, Mapping):
-            return {key: self._mark(item, pattern) for key, item in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [self._mark(item, pattern) for item in value]
-        return value
-
-    def _encode_marked(self, text: str) -> list[int]:
-        """The tokens of a text, where marked control tokens stay text and lone marks vanish."""
-        pieces = self._marked_pattern.split(text)
-        ids = self.encode(pieces[0])
-        for marked, following in zip(pieces[1::2], pieces[2::2], strict=True):
-            if marked:
-                ids += self._encode_as_text(marked)
-            if following:
-                ids += self._encode_onward(following)
-        return ids
-
-    def _encode_as_text(self, token: str) -> list[int]:
-        """A control token's spelling in ordinary tokens: cut, so that it cannot be recognised."""
-        ids = self._encode_onward(token[:1]) + self._encode_onward(token[1:])
-        if self._added.keys() & set(ids):
-            ids = [id_ for character in token for id_ in self._encode_onward(character)]
-        return ids
-
-    def _encode_onward(self, piece: str) -> list[int]:
-        """The tokens of a text that continues another: no prefix space is added."""
-        if not piece:
-            return []
-        newline = self.encode("\n")
-        ids = self.encode("\n" + piece)
-        if ids[: len(newline)] == newline:
-            return ids[len(newline) :]
-        return self.encode(piece)
-
-
-def _any_of(tokens: Iterable[str]) -> re.Pattern[str]:
-    """Matches any of the tokens, the longest first; nothing when there are none."""
-    longest_first = sorted(tokens, key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
-
-
-def _load_tokenizer(path: Path) -> Tokenizer:
-    file = path / "tokenizer.json"
-    if not file.is_file():
-        raise UnsupportedModel(
-            f"{path.name} has no tokenizer.json",
-            hint="save its fast tokenizer (AutoTokenizer.from_pretrained(...).save_pretrained)",
-        )
-    try:
-        tokenizer = Tokenizer.from_file(str(file))
-    except Exception as error:
-        raise CorruptModel(
-            f"{file.name} of {path.name} cannot be read: {error}", hint="pull the model again"
-        ) from error
-    # Fixed padding and truncation belong to training setups; limits are checked elsewhere.
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    return tokenizer
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    """The object in a file; empty when there is no such file."""
-    if not file.is_file():
-        return {}
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CorruptModel(
-            f"{file.name} of {file.parent.name} cannot be read: {error}",
-            hint="pull the model again",
-        ) from error
-    return data if isinstance(data, dict) else {}
-
-
-def _text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The part of a config that speaks of the language model."""
-    inner = config.get("text_config")
-    return {**config, **inner} if isinstance(inner, dict) else config
-
-
-def _special_tokens(settings: Mapping[str, Any]) -> dict[str, str]:
-    """The named special tokens: each is a string, or an object with its content."""
-    found = {}
-    for key, value in settings.items():
-        content = value.get("content") if isinstance(value, dict) else value
-        if key.endswith("_token") and isinstance(content, str):
-            found[key] = content
-    return found
-
-
-def _ids(value: Any) -> set[int]:
-    """Token ids of a setting that may be one, a list, or nothing."""
-    values = value if isinstance(value, list) else [value]
-    return {id_ for id_ in values if isinstance(id_, int)}
-
-
-def _context_tokens(config: Mapping[str, Any], settings: Mapping[str, Any]) -> int:
-    stated = [config.get(key) for key in _CONTEXT_KEYS]
-    limits = [*stated, settings.get("model_max_length")]
-    return next((limit for limit in map(_limit, limits) if limit), 0)
-
-
-def _limit(value: Any) -> int:
-    """The number of tokens that a setting allows; 0 for none, and a huge one means none."""
-    return int(value) if isinstance(value, (int, float)) and 0 < value < _UNLIMITED else 0
-
-
-def _template_sources(path: Path, settings: Mapping[str, Any]) -> dict[str, str]:
-    """Chat templates by name; a file of its own wins over tokenizer_config.json."""
-    sources: dict[str, str] = {}
-    given = settings.get("chat_template")
-    if isinstance(given, str):
-        sources["default"] = given
-    elif isinstance(given, list):
-        sources |= {entry["name"]: entry["template"] for entry in given}
-    legacy = _read_json(path / "chat_template.json").get("chat_template")
-    if isinstance(legacy, str):
-        sources["default"] = legacy
-    files = {"default": path / "chat_template.jinja"}
-    files |= {file.stem: file for file in (path / "additional_chat_templates").glob("*.jinja")}
-    sources |= {name: file.read_text("utf-8") for name, file in files.items() if file.is_file()}
-    return sources
+    def _guard(self) -> ControlGuard:
+        return ControlGuard(self._added, self.encode)

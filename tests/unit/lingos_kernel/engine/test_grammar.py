@@ -58,6 +58,7 @@ def random_output(matcher: GrammarMatcher, codec: TextCodec, seed: int) -> list[
         (Grammar("regex", "(yes|no|中文)"), "(yes|no|中文)"),
         (Grammar("ebnf", 'start: "a" (WORD ",")* "."\nWORD: /[x-z]{1,3}/'), r"a([x-z]{1,3},)*\."),
         (Grammar("ebnf", 'root ::= "yes" | "no" digit\ndigit ::= [0-9]'), "yes|no[0-9]"),
+        (Grammar("ebnf", '?start: "x" "::=" "y"'), "x::=y"),
         (Grammar("json", '{"enum": ["red", 7, null]}'), '"red"|7|null'),
     ],
 )
@@ -149,6 +150,23 @@ def test_recursion_with_a_way_out_is_accepted(compiler: GrammarCompiler) -> None
     }
     with pytest.raises(InvalidGrammar, match="endless"):
         compiler.compile(Grammar("json", json.dumps(pair)))
+
+
+def test_json_may_be_laid_out_but_not_blank_for_ever(
+    compiler: GrammarCompiler, byte_codec: TextCodec
+) -> None:
+    """Indented JSON passes; after 32 blanks, something else must come."""
+    laid_out = json.dumps({"name": "A", "age": 1}, indent=4)
+    matcher = compiler.compile(Grammar("json", PERSON))
+    matcher.accept_all(byte_codec.encode(laid_out))
+    assert matcher.is_finished
+    matcher = compiler.compile(Grammar("json", PERSON))
+    matcher.accept_all(byte_codec.encode("{"))
+    (blank,) = byte_codec.encode(" ")
+    for _ in range(32):
+        assert blank in allowed(matcher, byte_codec.vocabulary)
+        matcher.accept(blank)
+    assert blank not in allowed(matcher, byte_codec.vocabulary)
 
 
 def test_a_forbidden_token_is_an_error(compiler: GrammarCompiler, byte_codec: TextCodec) -> None:
