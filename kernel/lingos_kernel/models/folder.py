@@ -51,7 +51,7 @@ class FolderSource:
                 hint="check that the folder exists and that you may read all of its files",
                 path=str(self.path),
             ) from error
-        return Fetched(files, f"folder:{self.path}", self._licence(), "")
+        return Fetched(files, f"folder:{self.path}", self._licence())
 
     def _choose(self) -> list[str]:
         there = [

@@ -50,11 +50,8 @@ class GgufSource:
 
     def fetch(self, staging: Staging) -> Fetched:
         """Convert the file."""
-        file = GgufFile(self.path)
-        staging.reserve(file.converted_bytes)
-        facts = convert_gguf(file, staging.files, staging.meter)
-        licence = str(file.metadata.get("general.license", ""))
-        return Fetched(facts, f"gguf:{self.path}", licence, self.fingerprint(staging.meter))
+        facts, licence = convert_into(staging, self.path)
+        return Fetched(facts, f"gguf:{self.path}", licence)
 
 
 class GgufFile:
@@ -113,6 +110,15 @@ class GgufFile:
     @property
     def _is_small(self) -> bool:
         return sum(int(tensor.n_elements) for tensor in self.tensors.values()) <= EXACT_PARAMETERS
+
+
+def convert_into(staging: Staging, path: Path) -> tuple[list[FileFact], str]:
+    """Convert a GGUF file into `staging.files`; returns the files, and the licence it states."""
+    staging.meter.begin("converting", file=path.name)
+    file = GgufFile(path)
+    staging.reserve(file.converted_bytes)
+    facts = convert_gguf(file, staging.files, staging.meter)
+    return facts, str(file.metadata.get("general.license", ""))
 
 
 def convert_gguf(file: GgufFile, folder: Path, meter: Meter) -> list[FileFact]:

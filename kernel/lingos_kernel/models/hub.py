@@ -19,7 +19,7 @@ from lingos_kernel.errors import (
 from lingos_kernel.models.catalogue import PinnedFile
 from lingos_kernel.models.description import INDEX, choose_files, indexed_shards, read_json_object
 from lingos_kernel.models.files import check_pinned, hash_file, sync_file
-from lingos_kernel.models.gguf import GgufFile, convert_gguf
+from lingos_kernel.models.gguf import convert_into
 from lingos_kernel.models.layout import FileFact
 from lingos_kernel.models.progress import Meter
 from lingos_kernel.models.source import Fetched, Staging
@@ -72,7 +72,8 @@ class HubSource:
     def fingerprint(self, meter: Meter) -> str:
         """The commit that the revision means now."""
         meter.begin("downloading", file=self.repo)
-        return self._fingerprint(self._look_up())
+        commit = self._look_up().commit
+        return " ".join(["hf", commit, self.file, *(pin.sha256 for pin in self.pinned)])
 
     def fetch(self, staging: Staging) -> Fetched:
         """Download the safetensors model, or the named GGUF file, and check all digests."""
@@ -83,10 +84,7 @@ class HubSource:
             facts = self._fetch_folder(repository, staging)
         source = f"hf:{self.repo}@{repository.commit}" + (f":{self.file}" if self.file else "")
         licence = self.licence or repository.licence
-        return Fetched(facts, source, licence, self._fingerprint(repository))
-
-    def _fingerprint(self, repository: Repository) -> str:
-        return " ".join(["hf", repository.commit, self.file, *(pin.sha256 for pin in self.pinned)])
+        return Fetched(facts, source, licence)
 
     def _look_up(self) -> Repository:
         from huggingface_hub import HfApi
@@ -113,9 +111,7 @@ class HubSource:
         self._download(repository, remote, staging, done_bytes=0)
         staging.meter.begin("hashing", total_bytes=remote.bytes, file=self.file)
         self._verify(remote, staging)
-        file = GgufFile(remote.part(staging))
-        staging.reserve(file.converted_bytes)
-        return convert_gguf(file, staging.files, staging.meter)
+        return convert_into(staging, remote.part(staging))[0]
 
     def _fetch_folder(self, repository: Repository, staging: Staging) -> list[FileFact]:
         remotes = [repository.files[name] for name in self._choose(repository, staging)]

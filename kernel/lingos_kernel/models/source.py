@@ -50,7 +50,6 @@ class Fetched:
     files: Sequence[FileFact]
     source: str
     licence: str
-    fingerprint: str
 
 
 class Source(Protocol):

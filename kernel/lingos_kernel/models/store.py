@@ -102,15 +102,14 @@ class ModelStore:
             check_alias(alias)
         origin = parse_source(source, self.catalogue, name=alias)
         if origin is None:
-            return self.resolve(source)
+            model = self.resolve(source)
+            return model if alias is None else self.tag(model.id, alias)
         folder_name(origin.name)
         meter = Meter(origin.name, progress, cancelled)
         fingerprint = origin.fingerprint(meter)
         with disk_full_errors(self.root, self._free_bytes):
-            model = self._current(origin.name, fingerprint)
-            if model is None:
-                with self._lock(folder_name(origin.name), meter):
-                    model = self._current(origin.name, fingerprint) or self._fetch(origin, meter)
+            found = self._current(origin.name, fingerprint)
+            model = found or self._fetch_alone(origin, fingerprint, meter)
             return model if alias in {None, model.name} else self.tag(model.id, str(alias))
 
     def tag(self, name: str, alias: str) -> StoredModel:
@@ -187,7 +186,13 @@ class ModelStore:
                 return model
         return None
 
-    def _fetch(self, origin: Source, meter: Meter) -> StoredModel:
+    def _fetch_alone(self, origin: Source, fingerprint: str, meter: Meter) -> StoredModel:
+        """Fetch under the model's lock, unless another process did while this one waited."""
+        with self._lock(folder_name(origin.name), meter):
+            found = self._current(origin.name, fingerprint)
+            return found or self._fetch(origin, fingerprint, meter)
+
+    def _fetch(self, origin: Source, fingerprint: str, meter: Meter) -> StoredModel:
         """Fetch, check, describe and publish; the caller holds the model's lock."""
         self._clear_stale()
         folder = ModelFolder.of(self.root, origin.name)
@@ -198,7 +203,7 @@ class ModelStore:
             facts = asdict(describe(staging.files)) | {
                 "source": fetched.source,
                 "licence": fetched.licence,
-                "fingerprint": fetched.fingerprint,
+                "fingerprint": fingerprint,
                 "pulled_at": self._clock(),
             }
             meter.begin("storing")

