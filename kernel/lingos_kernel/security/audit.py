@@ -106,6 +106,7 @@ class AuditLog:
         self._lost_total = 0
         self._written = 0
         self._error = ""
+        self._failures = 0
         self._head = GENESIS
         self._file: int | None = None
         self._wake = threading.Event()
@@ -125,10 +126,11 @@ class AuditLog:
             self._wake.set()
 
     def flush(self, timeout_s: float = 5.0) -> bool:
-        """Wait until all records so far are written, or writing fails; True when they are."""
-        self._wake.set()
+        """Try to write now, and wait for the outcome; True when nothing is left to write."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._pending or bool(self._error), timeout_s)
+            before = self._failures
+            self._wake.set()
+            self._changed.wait_for(lambda: not self._pending or self._failures > before, timeout_s)
         return not self._pending
 
     def stop(self, timeout_s: float = 5.0) -> None:
@@ -198,6 +200,7 @@ class AuditLog:
         if not self._error:
             log.error("the audit log %s cannot be written: %s", self.path, error)
         self._error = str(error)
+        self._failures += 1
         while len(self._pending) > MAX_PENDING:
             self._pending.popleft()
             self._lost += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Literal
 
@@ -20,18 +20,22 @@ class Principal:
     tenant: str = ""
     capabilities: frozenset[str] = field(default_factory=frozenset)
     kind: CallerKind = "code"
+    within: tuple[frozenset[str], ...] = ()
+    """Sets of grants that each must cover a capability too: restrictions put on the way."""
 
     def may(self, capability: str) -> bool:
-        """Whether a grant covers the capability; `*` as capability is open to all."""
-        return capability == "*" or any(
-            fnmatchcase(capability, grant) for grant in self.capabilities
+        """Whether the grants cover the capability; `*` as capability is open to all."""
+        return capability == "*" or all(
+            _covers(grants, capability) for grants in (self.capabilities, *self.within)
         )
 
     def restricted_to(self, grants: frozenset[str]) -> Principal:
-        """The same caller with only those of `grants` that it already has (never more)."""
-        kept = {g for g in grants if self.may(g)}
-        kept |= {own for own in self.capabilities if any(fnmatchcase(own, g) for g in grants)}
-        return Principal(self.name, self.tenant, frozenset(kept), self.kind)
+        """The same caller, who may only what `grants` cover too (never more than before)."""
+        return replace(self, within=(*self.within, grants))
+
+
+def _covers(grants: frozenset[str], capability: str) -> bool:
+    return any(fnmatchcase(capability, grant) for grant in grants)
 
 
 def owner(name: str) -> Principal:

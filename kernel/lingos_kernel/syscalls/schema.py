@@ -52,10 +52,25 @@ class Syscall:
             found = self.model.model_validate(arguments, strict=True)
         except pydantic.ValidationError as error:
             found = self._validate_as_json(arguments, error)
+        for name, value in arguments.items():
+            if isinstance(value, str) and not value.isascii():
+                self._check_text(name, value)
         given = found.model_fields_set
         return {
             name: getattr(found, field) for name, field in self.fields.items() if field in given
         }
+
+    def _check_text(self, name: str, value: str) -> None:
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidArguments(
+                f"{self.info.name}: {name} is not Unicode text: {value[error.start]!a}"
+                f" at character {error.start}",
+                hint="decode it with the right encoding",
+                syscall=self.info.name,
+                arguments=[name],
+            ) from None
 
     def _validate_as_json(
         self, arguments: Mapping[str, Any], first: pydantic.ValidationError

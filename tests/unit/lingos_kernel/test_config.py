@@ -120,7 +120,7 @@ def test_wrong_file(home: Path, text: str, said: str) -> None:
 
 def test_wrong_environment_and_override_are_named(home: Path) -> None:
     """The variable or the command line is named as the place of a wrong value."""
-    with pytest.raises(ConfigError, match="environment LINGOS_THREADS_MAXIMUM.*'x'"):
+    with pytest.raises(ConfigError, match=r"environment LINGOS_THREADS_MAXIMUM.*'x'"):
         load(home, {"LINGOS_THREADS_MAXIMUM": "x"})
     with pytest.raises(ConfigError, match=r"command line: unknown setting engine\.foo"):
         load(home, overrides={"engine.foo": 1})
@@ -178,6 +178,8 @@ def test_any_text_survives_the_environment(values: dict[str, str]) -> None:
 def test_every_setting_is_explained(home: Path) -> None:
     """`explain` has each setting of each section once."""
     keys = [value.key for value in load(home).explain()]
-    wanted = [f"{name}.{f.name}" for name, kind in SECTIONS.items() for f in dataclasses.fields(kind)]
+    wanted = [
+        f"{name}.{f.name}" for name, kind in SECTIONS.items() for f in dataclasses.fields(kind)
+    ]
     assert [key for key in keys if not key.startswith("paths.")] == wanted
     assert len(keys) == len(set(keys)) == len(wanted) + 5

@@ -11,7 +11,6 @@ import pytest
 from lingos_kernel.processes import ProcessTable
 from lingos_kernel.security.audit import AuditRecord
 from lingos_kernel.security.principal import Principal, owner
-from lingos_kernel.syscalls.admission import Bounds
 from lingos_kernel.syscalls.dispatch import Dispatcher, DispatchSettings
 from lingos_kernel.syscalls.table import SyscallTable
 from lingos_kernel.threads.pool import ElasticPool
@@ -83,4 +82,7 @@ async def rig(make_rig: Callable[..., Rig]) -> Rig:
     return make_rig()
 
 
-__all__ = ["ME", "Bounds", "Rig"]
+@pytest.fixture(scope="session")
+def rig_type() -> type[Rig]:
+    """For tests that make a rig for each example."""
+    return Rig

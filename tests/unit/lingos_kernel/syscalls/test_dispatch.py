@@ -509,9 +509,7 @@ async def test_second_reader_is_refused(rig: Any) -> None:
         await events_of(call)
 
 
-async def test_too_many_pieces_without_result(
-    rig: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_too_many_pieces_without_result(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream too long to be its own result must say what its result is."""
     monkeypatch.setattr("lingos_kernel.syscalls.work.MAX_COLLECTED", 10)
     rig.add(acount)
