@@ -35,6 +35,7 @@ async def extract(
         instruction: what to look for, in words.
     """
     content = await read(text, file)
+    schema = closed(schema)
     prompt = (
         f"{instruction} Answer with JSON that meets this schema:\n"
         f"{json.dumps(schema)}\n\nText:\n{content}"
@@ -54,7 +55,7 @@ async def keywords(
     text: Text = None,
     file: File = None,
     limit: Annotated[int, Field(ge=1, le=100, description="most keywords")] = 10,
-    diversity: Annotated[float, Field(ge=0, le=1, description="0 allows near repeats")] = 0.5,
+    diversity: Annotated[float, Field(ge=0, le=1, description="0 allows near repeats")] = 0.3,
     model: Model = None,
 ) -> list[dict[str, Any]]:
     """Find the words and phrases that stand for a text, best first.
@@ -73,7 +74,25 @@ async def keywords(
     vectors = (await context.call("llm.embed", texts=texts, model=model))["vectors"]
     scores = [dot(vectors[0], vector) for vector in vectors[1:]]
     picked = most_relevant(scores, vectors[1:], limit=limit, diversity=diversity)
+    picked.sort(key=lambda i: -scores[i])
     return [{"keyword": phrases[i], "score": round(scores[i], 4)} for i in picked]
+
+
+def closed(schema: Any) -> Any:
+    """The schema with every object closed to properties it does not name, unless it says more.
+
+    A model that may add properties does, instead of coming to an end.
+    """
+    if isinstance(schema, list):
+        return [closed(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    inner = {key: closed(value) for key, value in schema.items()}
+    if "properties" in schema:
+        inner["properties"] = {k: closed(v) for k, v in schema["properties"].items()}
+        if not schema.keys() & {"additionalProperties", "patternProperties"}:
+            inner["additionalProperties"] = False
+    return inner
 
 
 def candidates(text: str) -> list[str]:

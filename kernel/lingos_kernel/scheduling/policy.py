@@ -8,6 +8,7 @@ it is read.
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Callable, Iterable
 from typing import ClassVar, Protocol
 
@@ -120,12 +121,17 @@ POLICIES: dict[str, Callable[[], Policy]] = {Fifo.name: Fifo, Priority.name: Pri
 """The policies that come with LingOS, by name."""
 
 
-def make_policy(name: str, more: dict[str, Callable[[], Policy]] | None = None) -> Policy:
-    """The policy of a name; `more` are those of plugins. Raises `ConfigError` on an unknown one."""
-    known = {**POLICIES, **(more or {})}
-    if name not in known:
+def make_policy(name: str) -> Policy:
+    """The policy of a name, or the one of a plugin as MODULE:CLASS.
+
+    Raises `ConfigError` on an unknown one.
+    """
+    if ":" in name:
+        policy: Policy = pkgutil.resolve_name(name)()
+        return policy
+    if name not in POLICIES:
         raise ConfigError(
             f"no scheduling policy is called {name!r}",
-            hint=f"engine.policy is one of: {', '.join(sorted(known))}",
+            hint=f"engine.policy is one of: {', '.join(sorted(POLICIES))}, or of a plugin",
         )
-    return known[name]()
+    return POLICIES[name]()

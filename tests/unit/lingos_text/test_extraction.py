@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lingos_text.extraction import MAX_CANDIDATES, candidates, most_relevant
+from lingos_text.extraction import MAX_CANDIDATES, candidates, closed, most_relevant
 
 
 def test_candidates_are_phrases_without_stop_words_at_their_ends() -> None:
@@ -26,3 +26,21 @@ def test_most_relevant_prefers_unlike_items() -> None:
     scores = [0.9, 0.89, 0.5]
     assert most_relevant(scores, vectors, limit=3, diversity=0.6) == [0, 2, 1]
     assert most_relevant(scores, vectors, limit=2, diversity=0.0) == [0, 1]
+
+
+def test_objects_are_closed_unless_they_say_more() -> None:
+    """Nested objects too; one that allows more keeps what it says; a property may be so named."""
+    open_one = {"type": "object", "properties": {}, "additionalProperties": True}
+    schema = {
+        "type": "object",
+        "properties": {
+            "properties": {"type": "string"},
+            "free": open_one,
+            "rows": {"type": "array", "items": {"type": "object", "properties": {"a": {}}}},
+        },
+    }
+    found = closed(schema)
+    assert found["additionalProperties"] is False
+    assert found["properties"]["properties"] == {"type": "string"}
+    assert found["properties"]["free"] == open_one
+    assert found["properties"]["rows"]["items"]["additionalProperties"] is False
