@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lingos_kernel.client.sync import connect
     from lingos_kernel.hookspecs import Register, hookimpl
     from lingos_kernel.security.principal import Principal
     from lingos_kernel.syscalls.events import Item, Progress, Result
@@ -25,6 +26,7 @@ _HOMES = {
     "Register": "hookspecs",
     "Result": "syscalls.events",
     "SyscallInfo": "syscalls.spec",
+    "connect": "client.sync",
     "hookimpl": "hookspecs",
     "syscall": "syscalls.spec",
 }
@@ -38,6 +40,7 @@ __all__ = [
     "Result",
     "SyscallInfo",
     "__version__",
+    "connect",
     "hookimpl",
     "syscall",
 ]

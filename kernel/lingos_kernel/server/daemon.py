@@ -10,7 +10,9 @@ import contextlib
 import faulthandler
 import logging
 import os
+import select
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +30,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-STOP_S = 20.0
-"""How long `stop` waits for the kernel to leave by itself: draining, and then some."""
+STOP_S = 40.0
+"""How long `stop` waits for the kernel to leave by itself: draining, then ending its engine."""
+KILL_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,22 +80,38 @@ def stop(config: Config, *, timeout_s: float = STOP_S) -> bool:
 
     It first lets running calls end, for a while. One that has not left in time is killed.
     """
-    import psutil
-
     pid = holder(config.kernel.socket)
     if pid is None:
         return False
-    with contextlib.suppress(psutil.NoSuchProcess):
-        process = psutil.Process(pid)
-        process.terminate()
-        try:
-            process.wait(timeout_s)
-        except psutil.TimeoutExpired:
-            process.kill()
-            process.wait(timeout_s)
+    with contextlib.suppress(ProcessLookupError):  # it left by itself
+        os.kill(pid, signal.SIGTERM)
+        if not has_ended(pid, timeout_s):
+            os.kill(pid, signal.SIGKILL)
+            has_ended(pid, KILL_S)
     with contextlib.suppress(Busy):  # somebody has started the next one
         claim(config.kernel.socket).release()
     return True
+
+
+def has_ended(pid: int, timeout_s: float) -> bool:
+    """Wait until a process, anybody's child, has ended; whether it did in time.
+
+    Raises `ProcessLookupError` when there is none.
+    """
+    if sys.platform != "linux":
+        import psutil
+
+        if not psutil.pid_exists(pid):
+            raise ProcessLookupError(pid)
+        return not psutil.wait_procs([psutil.Process(pid)], timeout_s)[1]
+    # Not psutil here: it also waits for the parent to take notice, which not every parent does.
+    descriptor = os.pidfd_open(pid)
+    try:
+        poller = select.poll()
+        poller.register(descriptor, select.POLLIN)
+        return bool(poller.poll(timeout_s * 1000))
+    finally:
+        os.close(descriptor)
 
 
 def run(

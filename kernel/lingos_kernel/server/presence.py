@@ -10,16 +10,15 @@ from contextlib import contextmanager
 class Presence:
     """Counts connections and exchanges, and remembers when the last one ended."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        """`clock` gives monotonic seconds."""
+    def __init__(self, clock: Callable[[], float], closing: asyncio.Event) -> None:
+        """`clock` gives monotonic seconds; `closing` is set when nothing new shall begin."""
         self._clock = clock
         self._connections = 0
         self._exchanges = 0
         self._left_s = clock()
         self._empty = asyncio.Event()
         self._empty.set()
-        self.closing = asyncio.Event()
-        """Set when the kernel is about to stop: nothing new begins."""
+        self.closing = closing
 
     @property
     def absent_s(self) -> float:

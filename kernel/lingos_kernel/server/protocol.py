@@ -50,6 +50,11 @@ class Server(uvicorn.Server):
         """Capture none."""
         yield
 
+    def stop_listening(self) -> None:
+        """Take no new connection; the others go on."""
+        for listening in getattr(self, "servers", ()):  # there are none before its first step
+            listening.close()
+
 
 def make_server(app: Any, presence: Presence) -> Server:
     """A server for `app`; run it with `serve(sockets=[...])`, end it by `should_exit`."""

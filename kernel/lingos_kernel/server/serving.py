@@ -24,7 +24,10 @@ IDLE_CHECK_S = 5.0
 
 
 class StopRequest:
-    """Asks a serving kernel to stop; asked again, it no longer waits for running calls."""
+    """Asks a serving kernel to stop: from then on nothing new begins, running calls may end.
+
+    Asked again, it no longer waits for those.
+    """
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
@@ -51,7 +54,7 @@ async def serve(
 
     Closes the socket. `ready` is called once the kernel takes calls. Raises what starting raises.
     """
-    presence = Presence(time.monotonic)
+    presence = Presence(time.monotonic, stop.asked)
     server = make_server(create_app(kernel, presence), presence)
     with listener:
         await kernel.start()
@@ -64,9 +67,7 @@ async def serve(
             await first(*reasons)
             if not stop.asked.is_set():
                 stop.ask("nobody is here and nothing runs")
-            presence.closing.set()  # from here on new calls are refused, and new clients
-            for listening in server.servers:
-                listening.close()
+            server.stop_listening()
             await first(presence.drained(drain_s), stop.urgent.wait())
         finally:
             await kernel.stop()
