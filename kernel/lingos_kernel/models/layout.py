@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lingos_kernel.errors import InvalidArguments
+from lingos_kernel.errors import InvalidArguments, ModelError
 
 MANIFEST = "lingos.json"
 MAIN = "main"
@@ -288,6 +288,11 @@ def _scan(folder: Path) -> list[os.DirEntry[str]]:
             visible = [entry for entry in entries if not entry.name.startswith(".")]
     except (FileNotFoundError, NotADirectoryError):
         return []
+    except PermissionError as error:
+        raise ModelError(
+            f"{folder} in the model store cannot be read: {error.strerror}",
+            hint="check its owner and mode, or use another store (setting models.store)",
+        ) from error
     return sorted(visible, key=lambda entry: entry.name)
 
 

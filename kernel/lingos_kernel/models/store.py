@@ -6,12 +6,11 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from lingos_kernel.errors import CorruptModel, DigestMismatch, ModelError
+from lingos_kernel.errors import CorruptModel, DigestMismatch, InvalidArguments
 from lingos_kernel.models.catalogue import DEFAULTS, CatalogueEntry
 from lingos_kernel.models.description import describe
 from lingos_kernel.models.files import disk_full_errors, hash_file
@@ -26,13 +25,13 @@ from lingos_kernel.models.layout import (
     publish,
     remove_tree,
 )
+from lingos_kernel.models.locking import ALIASES, hold_lock, try_lock
 from lingos_kernel.models.progress import Meter, PullProgress
 from lingos_kernel.models.source import Source, Staging
 from lingos_kernel.models.sources import parse_source, unknown_model
 
 __all__ = ["ModelStore", "PullProgress", "StoredModel"]
 
-LOCK_POLL_S = 0.1
 STALE_AFTER_S = 7 * 24 * 3600.0
 """Age at which what an interrupted pull left is deleted."""
 
@@ -75,9 +74,10 @@ class ModelStore:
         Raises UnknownModel with the nearest names, or CorruptModel if its files are damaged.
         """
         models = self.list()
-        for is_match in (_has_name(name), _has_name(name.lower(), fold=True), _has_id(name)):
-            found = [model for model in models if is_match(model)]
-            if len(found) == 1:
+        for is_match in (_is_named, _is_called, _is_called_nearly, _is_version):
+            found = [model for model in models if is_match(model, name)]
+            # Models of the same content have the same id, so either will do.
+            if len({model.id for model in found}) == 1:
                 return found[0]
         self._raise_if_damaged(name)
         names = {model.name for model in models} | {a for model in models for a in model.aliases}
@@ -103,33 +103,23 @@ class ModelStore:
         origin = parse_source(source, self.catalogue, name=alias)
         if origin is None:
             model = self.resolve(source)
-            return model if alias is None else self.tag(model.id, alias)
+            return model if alias is None else self._tag(model, alias)
         folder_name(origin.name)
         meter = Meter(origin.name, progress, cancelled)
         fingerprint = origin.fingerprint(meter)
         with disk_full_errors(self.root, self._free_bytes):
             found = self._current(origin.name, fingerprint)
             model = found or self._fetch_alone(origin, fingerprint, meter)
-            return model if alias in {None, model.name} else self.tag(model.id, str(alias))
+            return model if alias in {None, model.name} else self._tag(model, str(alias))
 
     def tag(self, name: str, alias: str) -> StoredModel:
-        """Give a model another name; the alias moves if another model had it."""
-        check_alias(alias)
-        meter = Meter(alias)
-        model = self.resolve(name)
-        own = ModelFolder(model.path.parent.parent)
-        with self._lock("aliases", meter), self._lock(own.path.name, meter):
-            # Somebody may have removed it while this waited.
-            model = self.resolve(model.id)
-            for folder in model_folders(self.root):
-                folder.remove_ref(alias)
-            own.write_ref(alias, model.id)
-        return self.resolve(model.id)
+        """Give a model another name; the alias moves if another model had it as an alias."""
+        return self._tag(self.resolve(name), alias)
 
     def untag(self, alias: str) -> None:
         """Take a name away; the model stays. Raises UnknownModel if nothing has it."""
         check_alias(alias)
-        with self._lock("aliases", Meter(alias)):
+        with hold_lock(self.root, ALIASES, Meter(alias)):
             folders = [f for f in model_folders(self.root) if alias in f.read_refs()]
             for folder in folders:
                 folder.remove_ref(alias)
@@ -143,7 +133,7 @@ class ModelStore:
         """
         model = self._resolve_even_damaged(name)
         folder = ModelFolder(model.path.parent.parent)
-        with self._lock(folder.path.name, Meter(model.name)):
+        with hold_lock(self.root, folder.path.name, Meter(model.name)):
             for alias, of_id in folder.read_refs().items():
                 if of_id == model.id:
                     folder.remove_ref(alias)
@@ -177,6 +167,24 @@ class ModelStore:
             )
         return model
 
+    def _tag(self, model: StoredModel, alias: str) -> StoredModel:
+        check_alias(alias)
+        taken = {folder.name for folder in model_folders(self.root)} | set(self.catalogue)
+        if alias in taken:
+            raise InvalidArguments(
+                f"{alias} is the name of a model and cannot be an alias",
+                hint="choose another alias",
+            )
+        meter = Meter(alias)
+        own = ModelFolder(model.path.parent.parent)
+        with hold_lock(self.root, ALIASES, meter), hold_lock(self.root, own.path.name, meter):
+            if not own.is_whole(model.id):
+                raise unknown_model(model.name, ())  # removed while this waited
+            for folder in model_folders(self.root):
+                folder.remove_ref(alias)
+            own.write_ref(alias, model.id)
+        return replace(model, aliases=tuple(sorted({*model.aliases, alias})))
+
     def _current(self, name: str, fingerprint: str) -> StoredModel | None:
         """The stored version that the source has now, if it is there and whole."""
         if not fingerprint:
@@ -188,7 +196,7 @@ class ModelStore:
 
     def _fetch_alone(self, origin: Source, fingerprint: str, meter: Meter) -> StoredModel:
         """Fetch under the model's lock, unless another process did while this one waited."""
-        with self._lock(folder_name(origin.name), meter):
+        with hold_lock(self.root, folder_name(origin.name), meter):
             found = self._current(origin.name, fingerprint)
             return found or self._fetch(origin, fingerprint, meter)
 
@@ -231,7 +239,7 @@ class ModelStore:
         for path in list(staging.iterdir()) if staging.is_dir() else ():
             if self._clock() - path.stat().st_mtime < STALE_AFTER_S:
                 continue
-            with self._try_lock(path.name) as is_mine:
+            with try_lock(self.root, path.name) as is_mine:
                 if is_mine:
                     remove_tree(path)
 
@@ -270,53 +278,22 @@ class ModelStore:
                 model=model.name,
             )
 
-    @contextmanager
-    def _lock(self, name: str, meter: Meter) -> Iterator[None]:
-        """Hold the lock of a name; waits for other processes, and can be cancelled meanwhile."""
-        is_first = True
-        while True:
-            with self._try_lock(name, timeout_s=0.0 if is_first else LOCK_POLL_S) as is_mine:
-                if is_mine:
-                    yield
-                    return
-            if is_first:
-                meter.begin("waiting")
-            meter.check()
-            is_first = False
 
-    @contextmanager
-    def _try_lock(self, name: str, *, timeout_s: float = 0.0) -> Iterator[bool]:
-        """Hold the lock of a name if it is free within the time; says whether it was."""
-        from filelock import FileLock, Timeout
-
-        locks = self.root / ".locks"
-        try:
-            locks.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(locks / f"{name}.lock")
-            lock.acquire(timeout=timeout_s)
-        except Timeout:
-            yield False
-            return
-        except PermissionError as error:
-            raise ModelError(
-                f"the model store {self.root} cannot be written: {error.strerror}",
-                hint="check its owner, or put the store elsewhere (setting models.store)",
-            ) from error
-        try:
-            yield True
-        finally:
-            lock.release()
+def _is_named(model: StoredModel, name: str) -> bool:
+    return model.name == name
 
 
-def _has_name(name: str, *, fold: bool = False) -> Callable[[StoredModel], bool]:
-    def is_match(model: StoredModel) -> bool:
-        names = (model.name, *model.aliases)
-        return name in ((each.lower() for each in names) if fold else names)
-
-    return is_match
+def _is_called(model: StoredModel, name: str) -> bool:
+    return name in model.aliases
 
 
-def _has_id(name: str) -> Callable[[StoredModel], bool]:
-    start = name.rpartition("@")[2]
-    is_id = _ID_PREFIX.fullmatch(start) is not None
-    return lambda model: is_id and model.id.startswith(start)
+def _is_called_nearly(model: StoredModel, name: str) -> bool:
+    return name.lower() in {each.lower() for each in (model.name, *model.aliases)}
+
+
+def _is_version(model: StoredModel, name: str) -> bool:
+    """Whether the name is `NAME@ID` or `ID`, where the start of the id will do."""
+    of_name, at, start = name.rpartition("@")
+    if at and of_name != model.name.partition("@")[0]:
+        return False
+    return _ID_PREFIX.fullmatch(start) is not None and model.id.startswith(start)

@@ -217,6 +217,28 @@ def test_an_alias_moves(store: ModelStore, llama: Path, tiny_model: Callable[[st
     assert store.resolve("one").aliases == ()
 
 
+def test_an_alias_cannot_hide_a_model(
+    store: ModelStore, llama: Path, tiny_model: Callable[[str], Path]
+) -> None:
+    """The names of models, here or in the catalogue, are no aliases."""
+    store.pull(str(llama), alias="one")
+    store.pull(str(tiny_model("gpt2")), alias="two")
+    for taken in ("two", "smollm2-135m-instruct"):
+        with pytest.raises(InvalidArguments, match="is the name of a model"):
+            store.tag("one", taken)
+
+
+def test_one_content_under_two_names(store: ModelStore, llama: Path) -> None:
+    """Two models may have the same content; each keeps its aliases and goes alone."""
+    one, two = (store.pull(str(llama), alias=name) for name in ("one", "two"))
+    assert one.id == two.id
+    assert store.tag("two", "second").name == "two"
+    assert store.resolve("second").name == "two"
+    assert store.resolve(f"two@{two.id[:8]}").name == "two"
+    store.remove("one")
+    store.verify("two")
+
+
 @pytest.mark.parametrize("name", ["", "../up", "a/b/c", "main", ".hidden", "a b", "--alias"])
 def test_impossible_aliases_are_refused(name: str, store: ModelStore, llama: Path) -> None:
     """A name that would leave the store's folder, or that no command line can hold, is refused."""
@@ -480,6 +502,20 @@ def test_a_store_that_cannot_be_written(
     with pytest.raises(ModelError, match="cannot be written") as caught:
         store.pull(str(llama))
     assert "models.store" in caught.value.hint
+
+
+def test_a_store_that_cannot_be_read(
+    store: ModelStore, llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store of another user is told as that, not as an empty one."""
+    store.pull(str(llama))
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(ModelError, match="cannot be read"):
+        store.list()
 
 
 # Two at the same time.
