@@ -25,6 +25,10 @@ from lingos_kernel.queue.rows import QueueState
 LOOK_AGAIN_S = 1.0
 """A waiting claim looks at least this often."""
 
+SCRIPT_CONNECTIONS = 8
+WAITING_CONNECTIONS = 1024
+"""Most connections that are opened; further callers wait their turn."""
+
 
 class RedisBroker:
     """See `broker.Broker`. Between queues of equal priority the one named first goes first."""
@@ -55,7 +59,8 @@ class RedisBroker:
         self._done_totals: Counter[str] = Counter()
         self._undoing: set[asyncio.Task[None]] = set()
         self._closed = False
-        self._redis, self._failures = _connect(url)
+        self._scripts: dict[str, Any] = {}
+        self._redis, self._listener, self._failures = _connect(url)
 
     async def put(
         self,
@@ -195,6 +200,7 @@ class RedisBroker:
         if self._undoing:
             await asyncio.gather(*self._undoing, return_exceptions=True)
         await self._redis.aclose()
+        await self._listener.aclose()
 
     async def _claim_now(
         self, queues: Sequence[str], worker: str, visibility_s: float, limit: int
@@ -227,7 +233,7 @@ class RedisBroker:
         """Return when jobs may have become ready, at the latest after the pause."""
         stream = f"{self._prefix}:wake"
         try:
-            await self._redis.xread({stream: last_wake}, count=1, block=int(pause_s * 1000) or 1)
+            await self._listener.xread({stream: last_wake}, count=1, block=int(pause_s * 1000) or 1)
         except self._failures as error:
             if not self._closed:
                 raise self._failure(error) from error
@@ -237,8 +243,10 @@ class RedisBroker:
         if self._closed and not self._undoing:
             raise Cancelled(f"the job store {self._url} is closed")
         now = "" if self._clock is None else self._clock()
+        if script not in self._scripts:
+            self._scripts[script] = self._redis.register_script(script)
         try:
-            return await self._redis.register_script(script)(args=[self._prefix, now, *arguments])
+            return await self._scripts[script](args=[self._prefix, now, *arguments])
         except self._failures as error:
             raise self._failure(error) from error
 
@@ -246,8 +254,12 @@ class RedisBroker:
         return Busy(f"Redis at {self._url} failed: {error}", hint="is it running and writable?")
 
 
-def _connect(url: str) -> tuple[Any, tuple[type[Exception], ...]]:
-    """A client that never repeats a command by itself (a put could be doubled), and its errors."""
+def _connect(url: str) -> tuple[Any, Any, tuple[type[Exception], ...]]:
+    """A client for scripts, one that waits for wakes, and their errors.
+
+    Neither repeats a command by itself (a put could be doubled). Scripts queue for a connection;
+    each claim that waits has its own.
+    """
     try:
         from redis import asyncio as redis
         from redis.asyncio.retry import Retry
@@ -257,7 +269,13 @@ def _connect(url: str) -> tuple[Any, tuple[type[Exception], ...]]:
         raise ConfigError(
             "the Redis broker needs the package redis", hint="pip install 'lingos[redis]'"
         ) from error
-    return redis.from_url(url, retry=Retry(NoBackoff(), 0)), (RedisError, OSError)
+    clients = []
+    for connections in (SCRIPT_CONNECTIONS, WAITING_CONNECTIONS):
+        pool = redis.BlockingConnectionPool.from_url(
+            url, max_connections=connections, timeout=None, retry=Retry(NoBackoff(), 0)
+        )
+        clients.append(redis.Redis.from_pool(pool))
+    return clients[0], clients[1], (RedisError, OSError)
 
 
 def _job(row: Sequence[bytes]) -> Job:

@@ -58,6 +58,7 @@ class SqliteBroker:
         self._closed = False
         # The rest is used by the writer's thread alone.
         self._room: dict[str, int] = {}
+        self._counted_s: dict[str, float] = {}
         self._put_totals: Counter[str] = Counter()
         self._done_totals: Counter[str] = Counter()
         self._clock: Clock = clock or SteadyClock()
@@ -144,9 +145,8 @@ class SqliteBroker:
         """See `Broker.recover`."""
 
         def recover(connection: sqlite3.Connection) -> int:
-            self._room.clear()
             now = self._time(connection)
-            return connection.execute(sql.LOSE_WORKER, (now, worker)).rowcount
+            return self._note_buried(connection.execute(sql.LOSE_WORKER, (now, worker)))
 
         lost = await self._writer.run(recover)
         self._wake()
@@ -166,8 +166,10 @@ class SqliteBroker:
         """See `Broker.requeue`."""
 
         def requeue(connection: sqlite3.Connection) -> bool:
-            self._room.clear()
-            return bool(connection.execute(sql.REQUEUE, (_number(job_id),)).rowcount)
+            queues = connection.execute(sql.REQUEUE, (_number(job_id),)).fetchall()
+            for (queue,) in queues:
+                self._make_room(queue, -1)
+            return bool(queues)
 
         done = await self._writer.run(requeue)
         self._wake()
@@ -235,11 +237,9 @@ class SqliteBroker:
         """Do what has become due: expiry, delays, lost claims, forgetting of keys."""
         before_s = self._time_saved_s
         now = self._time(connection)
-        buried = connection.execute(sql.EXPIRE_DUE, (now, now)).rowcount
+        self._note_buried(connection.execute(sql.EXPIRE_DUE, (now, now)))
         connection.execute(sql.WAKE_DUE, (now,))
-        buried += connection.execute(sql.LOSE_DUE, (now, now)).rowcount
-        if buried:
-            self._room.clear()
+        self._note_buried(connection.execute(sql.LOSE_DUE, (now, now)))
         if self._time_saved_s != before_s:  # once a second is often enough
             connection.execute(sql.FORGET_KEYS, (now - self._key_retention_s,))
         return now
@@ -249,7 +249,7 @@ class SqliteBroker:
         found = [_find(connection, job) for job in jobs]
         needed = Counter(job.queue for job, old in zip(jobs, found, strict=True) if old is None)
         for queue, count in needed.items():
-            self._check_room(connection, queue, count)
+            self._check_room(connection, queue, count, now)
         ids = []
         for job, old in zip(jobs, found, strict=True):
             # A key may also come twice among these jobs.
@@ -280,16 +280,36 @@ class SqliteBroker:
         self._put_totals[job.queue] += 1
         return number
 
-    def _check_room(self, connection: sqlite3.Connection, queue: str, count: int) -> None:
-        """Count the queue's jobs when as many were put as had room at the last count."""
-        if self._room.get(queue, 0) >= count:
-            return
-        (live,) = connection.execute(sql.LIVE, (queue,)).fetchone()
-        self._room[queue] = self._bound - live
-        if self._room[queue] < count:
+    def _check_room(
+        self, connection: sqlite3.Connection, queue: str, count: int, now: float
+    ) -> None:
+        """Raise QueueFull unless the queue has room for so many.
+
+        Room is counted once and then kept up to date; when it seems used up it is counted again,
+        at most once a second, since other processes may have ended jobs.
+        """
+        room = self._room.get(queue)
+        if room is None or (room < count and now - self._counted_s[queue] >= 1.0):
+            (live,) = connection.execute(sql.LIVE, (queue,)).fetchone()
+            room = self._room[queue] = self._bound - live
+            self._counted_s[queue] = now
+        if room < count:
             raise QueueFull(
                 f"job queue {queue!r} is full ({self._bound} jobs)", retry_after_s=1.0, queue=queue
             )
+
+    def _make_room(self, queue: str, jobs: int = 1) -> None:
+        """So many jobs have ended."""
+        if queue in self._room:
+            self._room[queue] += jobs
+
+    def _note_buried(self, rows: sqlite3.Cursor) -> int:
+        """Make room for what was buried; how many rows there were."""
+        changed = rows.fetchall()
+        for queue, state in changed:
+            if state == sql.DEAD:
+                self._make_room(queue)
+        return len(changed)
 
     def _claim(
         self,
@@ -315,8 +335,7 @@ class SqliteBroker:
             done = connection.execute(sql.FINISH_HELD, (self._time(connection), *held)).rowcount
         if done:
             self._done_totals[job.queue] += 1
-            if job.queue in self._room:
-                self._room[job.queue] += 1
+            self._make_room(job.queue)
         return bool(done)
 
     def _fail(
@@ -334,7 +353,7 @@ class SqliteBroker:
         now = self._time(connection)
         if not retry or attempts >= max_attempts:
             connection.execute(sql.FAIL_HELD, (sql.DEAD, now, error, *_held(job)))
-            self._room.clear()
+            self._make_room(job.queue)
             return "dead"
         if delay_s is None:
             delay_s = self._backoff.delay_s(attempts, self._chance)

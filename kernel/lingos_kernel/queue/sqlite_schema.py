@@ -34,7 +34,8 @@ CREATE TABLE IF NOT EXISTS jobs (
 CREATE INDEX IF NOT EXISTS ready ON jobs (queue, priority, id) WHERE state = {READY};
 CREATE INDEX IF NOT EXISTS delayed ON jobs (due_s) WHERE state = {DELAYED};
 CREATE INDEX IF NOT EXISTS claimed ON jobs (due_s) WHERE state = {CLAIMED};
-CREATE INDEX IF NOT EXISTS ended ON jobs (state, queue, due_s) WHERE state IN ({DEAD}, {DONE});
+CREATE INDEX IF NOT EXISTS dead ON jobs (queue, due_s) WHERE state = {DEAD};
+CREATE INDEX IF NOT EXISTS done ON jobs (due_s) WHERE state = {DONE};
 CREATE INDEX IF NOT EXISTS expiring ON jobs (expires_s)
     WHERE expires_s IS NOT NULL AND state IN ({READY}, {DELAYED});
 CREATE UNIQUE INDEX IF NOT EXISTS once ON jobs (queue, tenant, idempotency_key)
@@ -90,13 +91,14 @@ UPDATE jobs SET
 WHERE state = {CLAIMED} AND
 """
 
-LOSE_DUE = f"{LOSE} due_s <= ?"
+LOSE_DUE = f"{LOSE} due_s <= ? RETURNING queue, state"
 
-LOSE_WORKER = f"{LOSE} worker = ?"
+LOSE_WORKER = f"{LOSE} worker = ? RETURNING queue, state"
 
 EXPIRE_DUE = f"""
 UPDATE jobs SET state = {DEAD}, due_s = ?, error = 'expired before anybody claimed it'
 WHERE expires_s IS NOT NULL AND state IN ({READY}, {DELAYED}) AND expires_s <= ?
+RETURNING queue, state
 """
 
 WAKE_DUE = f"UPDATE jobs SET state = {READY} WHERE state = {DELAYED} AND due_s <= ?"
@@ -116,6 +118,7 @@ WHERE state = {DEAD} AND queue = ? ORDER BY due_s, id LIMIT ?
 REQUEUE = f"""
 UPDATE jobs SET state = {READY}, attempts = 0, error = '', expires_s = NULL
 WHERE id = ? AND state = {DEAD}
+RETURNING queue
 """
 
 PURGE = f"DELETE FROM jobs WHERE state = {DEAD} AND queue = ?"

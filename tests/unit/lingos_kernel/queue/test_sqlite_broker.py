@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from lingos_kernel.errors import LingOSError
+from lingos_kernel.errors import LingOSError, QueueFull
+from lingos_kernel.queue import sqlite_schema as sql
 from lingos_kernel.queue.jobs import NewJob
 from lingos_kernel.queue.sqlite_broker import SqliteBroker
 
@@ -189,6 +190,52 @@ async def test_durability_sets_synchronous(tmp_path: Path, durability: Any, leve
 
     assert await broker._writer.run(pragmas) == ["wal", level]
     await broker.close()
+
+
+async def test_hot_statements_read_no_whole_table(tmp_path: Path) -> None:
+    """Claims, acknowledgements and what is due go by an index, however many jobs there are."""
+    broker = SqliteBroker(tmp_path / "jobs.db")
+
+    def plans(connection: sqlite3.Connection) -> dict[str, list[str]]:
+        found = {}
+        for statement in (
+            sql.claim(2),
+            sql.FIND_BY_KEY,
+            sql.DELETE_HELD,
+            sql.FAIL_HELD,
+            sql.LOSE_DUE,
+            sql.EXPIRE_DUE,
+            sql.WAKE_DUE,
+            sql.NEXT_DUE,
+            sql.FORGET_KEYS,
+            sql.DEAD_LETTERS,
+        ):
+            values = [1] * statement.count("?")
+            rows = connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)
+            found[statement] = [row[3] for row in rows]
+        return found
+
+    for statement, steps in (await broker._writer.run(plans)).items():
+        touching = [step for step in steps if "jobs" in step]
+        assert touching
+        assert all(step.startswith("SEARCH jobs USING") for step in touching), (statement, steps)
+    await broker.close()
+
+
+async def test_room_is_noticed_that_another_process_made(tmp_path: Path) -> None:
+    """A full queue is counted again, at most once a second."""
+    now_s = 1000.0
+    options: dict[str, Any] = {"bound": 1, "clock": lambda: now_s}
+    putter, other = (SqliteBroker(tmp_path / "jobs.db", **options) for _ in range(2))
+    await putter.put("q", b"")
+    (job,) = await other.claim(["q"], "w")
+    assert await other.acknowledge(job)
+    with pytest.raises(QueueFull):
+        await putter.put("q", b"")
+    now_s += 1
+    await putter.put("q", b"")
+    await putter.close()
+    await other.close()
 
 
 def test_the_benchmark_runs() -> None:
