@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +60,7 @@ def show_command(invocation: Invocation, *, name: str) -> None:
     """Show everything known about a model."""
 
     async def fetch(client: KernelClient) -> Model:
-        model: Model = await client.call("model.show", name=name)
+        model: Model = await follow(client, "model.show", {"name": name})
         return model
 
     model = invocation.run(fetch)
@@ -115,11 +116,12 @@ def render_models(models: Iterable[Model]) -> Table:
             count_text(model["parameters"]),
             bytes_text(model["bytes_on_disk"]),
             str(model["context_tokens"]),
+            "yes" if model.get("loaded") else "-",
             str(model["id"])[:12],
         )
         for model in models
     ]
-    columns = ("NAME", "KIND", "ARCHITECTURE", "PARAMETERS", "SIZE", "CONTEXT", "ID")
+    columns = ("NAME", "KIND", "ARCHITECTURE", "PARAMETERS", "SIZE", "CONTEXT", "LOADED", "ID")
     return plain_table(columns, rows, right=("PARAMETERS", "SIZE", "CONTEXT"))
 
 
@@ -136,7 +138,17 @@ def render_model(model: Model) -> Table:
 
 def _fact_text(key: str, value: Any) -> str:
     if isinstance(value, list | tuple):
-        return ", ".join(str(item) for item in value) or "-"
+        return "\n".join(_item_text(item) for item in value) or "-"
+    if isinstance(value, dict):
+        return "\n".join(f"{name} {_fact_text(name, item)}" for name, item in value.items())
+    if key.endswith("_at") and isinstance(value, float):
+        return datetime.datetime.fromtimestamp(value, datetime.UTC).isoformat(" ", "seconds")
     if "bytes" in key and isinstance(value, int):
         return f"{bytes_text(value)} ({value} bytes)"
     return "-" if value in (None, "") else str(value)
+
+
+def _item_text(item: Any) -> str:
+    if isinstance(item, dict) and {"path", "bytes"} <= item.keys():
+        return f"{item['path']}  {bytes_text(item['bytes'])}"
+    return str(item)

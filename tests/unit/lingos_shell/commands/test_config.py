@@ -30,11 +30,11 @@ def test_one_setting_is_its_value_alone(lingos: Any) -> None:
 def test_a_wrong_setting_is_named(lingos: Any, tmp_path: Any) -> None:
     """`validate` says which file or variable, and what is allowed."""
     assert lingos("config", "validate").stdout == "the settings are valid\n"
-    (tmp_path / ".lingos.toml").write_text('[engine]\nmode = "sideways"\n')
+    (tmp_path / ".lingos.toml").write_text('[engine]\ndtype = "sideways"\n')
     outcome = lingos("config", "validate")
     assert outcome.exit_code == 2
     assert ".lingos.toml" in outcome.stderr
-    assert "process, inprocess" in outcome.stderr
+    assert "float32, bfloat16" in outcome.stderr
 
 
 @pytest.mark.parametrize("setting", ["engine.device", "device=cpu", "engine.nonsense=1"])

@@ -22,6 +22,8 @@ MODEL = {
     "source": "wheel:tiny==1",
     "aliases": ["t"],
     "licence": "",
+    "pulled_at": 1_800_000_000.0,
+    "files": [{"path": "config.json", "bytes": 2048, "sha256": "ab"}],
 }
 
 
@@ -41,7 +43,7 @@ def test_models_are_a_table_or_json(lingos: Any) -> None:
     """Sizes as people read them, exact for programs."""
     header, row = lingos("models").stdout.splitlines()
     assert header.split() == [
-        "NAME", "KIND", "ARCHITECTURE", "PARAMETERS", "SIZE", "CONTEXT", "ID",
+        "NAME", "KIND", "ARCHITECTURE", "PARAMETERS", "SIZE", "CONTEXT", "LOADED", "ID",
     ]  # fmt: skip
     assert row.split()[0] == "tiny"
     assert "134.5 M" in row
@@ -54,6 +56,8 @@ def test_show_tells_every_fact(lingos: Any) -> None:
     text = lingos("show", "tiny").stdout
     assert "256.5 MiB (269000000 bytes)" in text
     assert "licence         -" in text
+    assert "2027-01-15 08:00:00+00:00" in text
+    assert "config.json  2.0 KiB" in text
 
 
 def test_pull_says_what_was_stored(lingos: Any, kernel: Any) -> None:
