@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import psutil
 import torch
@@ -21,6 +22,15 @@ WINDOW_S = 5.0
 """Rates and means are over the steps of so long."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    end_s: float
+    duration_s: float
+    work: StepWork
+    floor_s: float
+    """What it could not go below; 0 when unknown."""
+
+
 class Meter:
     """Adds up steps; gives `EngineStats`."""
 
@@ -28,7 +38,7 @@ class Meter:
         self._device = device
         self._clock = clock
         self._process = psutil.Process()
-        self._steps: deque[tuple[float, float, StepWork, float]] = deque()
+        self._steps: deque[_Step] = deque()
         self._last_sent_s = -INTERVAL_S
         self._began_s = clock()
         self._step = 0
@@ -53,9 +63,8 @@ class Meter:
         if work.is_decode and self.bandwidth:
             kv_bytes = work.kv_slots * model.info.page_bytes // PAGE_SLOTS
             floor_s = (model.info.weight_bytes + kv_bytes) / self.bandwidth
-        self._steps.append((now_s, now_s - started_s, work, floor_s))
-        while self._steps[0][0] < now_s - WINDOW_S:
-            self._steps.popleft()
+        self._steps.append(_Step(now_s, now_s - started_s, work, floor_s))
+        self._forget(now_s)
 
     def retire(self, decoder: Decoder) -> None:
         """Keep the totals of a model that is unloaded."""
@@ -72,11 +81,11 @@ class Meter:
         models = list(models)
         decoders = [(model, model.decoder) for model in models if model.decoder is not None]
         now_s = self._last_sent_s = self._clock()
-        recent = [entry for entry in self._steps if entry[0] >= now_s - WINDOW_S]
+        self._forget(now_s)
+        steps = self._steps
         # From the start of the oldest step, so that a burst is not spread over the window.
-        span_s = now_s - (recent[0][0] - recent[0][1]) if recent else 1.0
-        decodes = [(duration, floor) for _, duration, work, floor in recent if floor]
-        measured_s = sum(duration for duration, _ in decodes)
+        span_s = now_s - steps[0].end_s + steps[0].duration_s if steps else 0.0
+        decodes = [step for step in steps if step.floor_s]
         return EngineStats(
             step=self._step,
             time_s=now_s,
@@ -89,19 +98,29 @@ class Meter:
             cached_tokens_total=self._gone_cached + sum(d.cached_tokens_total for _, d in decoders),
             preemptions_total=self._gone_preemptions
             + sum(d.roster.preemptions for _, d in decoders),
-            prompt_tokens_per_s=sum(entry[2].prompt_tokens for entry in recent) / span_s,
-            output_tokens_per_s=sum(entry[2].output_tokens for entry in recent) / span_s,
-            step_s=sum(entry[1] for entry in recent) / len(recent) if recent else 0.0,
-            floor_share=sum(floor for _, floor in decodes) / measured_s if measured_s else 0.0,
+            prompt_tokens_per_s=_ratio(sum(step.work.prompt_tokens for step in steps), span_s),
+            output_tokens_per_s=_ratio(sum(step.work.output_tokens for step in steps), span_s),
+            step_s=_ratio(sum(step.duration_s for step in steps), len(steps)),
+            floor_share=_ratio(
+                sum(step.floor_s for step in decodes), sum(step.duration_s for step in decodes)
+            ),
             rss_bytes=self._process.memory_info().rss,
             device_used_bytes=self._device_used(),
         )
+
+    def _forget(self, now_s: float) -> None:
+        while self._steps and self._steps[0].end_s < now_s - WINDOW_S:
+            self._steps.popleft()
 
     def _device_used(self) -> int:
         if self._device.type != "cuda":
             return 0
         free, total = torch.cuda.mem_get_info(self._device)
         return total - free
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole > 0 else 0.0
 
 
 def memory_bandwidth(device: torch.device, size: int = 4096) -> float:

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, normalizers
 from tokenizers import models as token_models
 
+from lingos_kernel.engine.messages import (
+    Command,
+    Event,
+    Failed,
+    Generate,
+    LoadModel,
+    ModelSpec,
+    Outputs,
+    SamplingParams,
+    SequenceOutput,
+)
+from lingos_kernel.engine.settings import EngineSettings
+from lingos_kernel.errors import LingOSError, from_wire
 from lingos_kernel.models.text_codec import TextCodec
+
+if TYPE_CHECKING:
+    from lingos_kernel.engine.core import EngineCore
 
 
 @pytest.fixture(scope="session")
@@ -72,3 +90,71 @@ def any_codec(request: pytest.FixtureRequest) -> TextCodec:
 def real_codec(request: pytest.FixtureRequest) -> TextCodec:
     """The default model's codec; pulls the model."""
     return TextCodec.load(request.getfixturevalue("default_model").path)
+
+
+class CoreDriver:
+    """An engine core with one model `m`, and what it said so far."""
+
+    def __init__(self, path: Path, *, kind: str = "causal", kv_bytes: int = 0, **settings: Any):
+        import torch
+
+        from lingos_kernel.engine.core import EngineCore
+
+        torch.set_num_threads(1)
+        self.now_s = 0.0
+        self.core: EngineCore = EngineCore(EngineSettings(**settings), lambda: self.now_s)
+        self.events: list[Event] = []
+        self.outputs: dict[tuple[str, int], list[SequenceOutput]] = {}
+        self.errors: dict[str, LingOSError] = {}
+        spec = ModelSpec(name="m", path=str(path), kind=kind, kv_bytes=kv_bytes)  # type: ignore[arg-type]
+        self.send(LoadModel(spec))
+
+    def send(self, *commands: Command) -> None:
+        """Hand commands to the core."""
+        for command in commands:
+            self._note(self.core.handle(command))
+
+    def generate(self, request_id: str, prompt: list[int], **params: Any) -> None:
+        """Start a request."""
+        self.send(Generate(request_id, "m", tuple(prompt), SamplingParams(**params)))
+
+    def step(self, times: int = 1) -> None:
+        """Advance, a millisecond each."""
+        for _ in range(times):
+            self.now_s += 0.001
+            self._note(self.core.step())
+
+    def run(self) -> None:
+        """Advance until nothing is left to do."""
+        while self.core.has_work:
+            self.step()
+        self.core.check_integrity()
+
+    def tokens(self, request_id: str, choice: int = 0) -> list[int]:
+        """What a choice has said so far."""
+        return [
+            t for output in self.outputs.get((request_id, choice), ()) for t in output.token_ids
+        ]
+
+    def text(self, request_id: str, choice: int = 0) -> str:
+        """The text of a choice so far."""
+        return "".join(output.text for output in self.outputs.get((request_id, choice), ()))
+
+    def last(self, request_id: str, choice: int = 0) -> SequenceOutput:
+        """The newest output of a choice."""
+        return self.outputs[request_id, choice][-1]
+
+    def _note(self, events: list[Event]) -> None:
+        self.events += events
+        for event in events:
+            if isinstance(event, Outputs):
+                for output in event.outputs:
+                    self.outputs.setdefault((output.request_id, output.choice), []).append(output)
+            elif isinstance(event, Failed):
+                self.errors[event.request_id] = from_wire(event.error)
+
+
+@pytest.fixture(scope="session")
+def drive() -> Callable[..., CoreDriver]:
+    """`drive(path, ...)` loads a model into an engine core and drives it by hand."""
+    return CoreDriver
