@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
 import msgspec
 
 from lingos_kernel.builtins.services import Services, pull_progress
-from lingos_kernel.errors import UnknownModel
+from lingos_kernel.errors import CorruptModel, UnknownModel
 from lingos_kernel.models.store import StoredModel
 from lingos_kernel.syscalls.spec import Context, syscall
 
@@ -66,11 +67,12 @@ class ModelSyscalls:
             name: a stored model.
         """
         store = self._services.store
-        stored = await asyncio.to_thread(store.resolve, name)
-        if stored.name in self._services.engine.models:
-            await self._services.residency.unload(stored.name)
-        await asyncio.to_thread(store.remove, name)
-        return {"removed": stored.name, "bytes": stored.bytes_on_disk}
+        with suppress(CorruptModel):  # a damaged model is in no memory, and can still be removed
+            stored = await asyncio.to_thread(store.resolve, name)
+            if stored.name in self._services.engine.models:
+                await self._services.residency.unload(stored.name)
+        removed = await asyncio.to_thread(store.remove, name)
+        return {"removed": removed.name, "bytes": removed.bytes_on_disk}
 
     @syscall("model.load", cost="engine")
     async def load(self, context: Context, name: str | None = None) -> dict[str, Any]:

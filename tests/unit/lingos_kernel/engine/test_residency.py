@@ -1,0 +1,103 @@
+"""Models made ready on first use: pulled once, loaded once, shared by all who wait."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lingos_kernel.engine.residency import Residency
+from lingos_kernel.errors import Cancelled, InvalidArguments, UnknownModel
+from lingos_kernel.models.catalogue import CatalogueEntry
+from lingos_kernel.models.progress import PullProgress
+from lingos_kernel.models.store import ModelStore, StoredModel
+from lingos_kernel.testing import ScriptedEngine
+from lingos_kernel.testing.scripted_kernel import scripted_config, scripted_store
+
+
+class SlowStore(ModelStore):
+    """A real store whose catalogue pulls wait until the test lets them go."""
+
+    def __init__(self, inner: ModelStore) -> None:
+        super().__init__(inner.root, catalogue={"new": CatalogueEntry("new", "hf:nobody/nothing")})
+        self.pulls = 0
+        self.begun = threading.Event()
+        self.go_on = threading.Event()
+        self.was_cancelled = threading.Event()
+
+    def pull(
+        self,
+        source: str,
+        *,
+        alias: str | None = None,
+        progress: Callable[[PullProgress], None] | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> StoredModel:
+        """Gives the scripted model under the new name, when allowed."""
+        self.pulls += 1
+        if progress:
+            progress(PullProgress("new", "downloading", 1, 2))
+        self.begun.set()
+        while not self.go_on.wait(0.005):
+            if cancelled and cancelled.is_set():
+                self.was_cancelled.set()
+                raise Cancelled("the pull was cancelled")
+        return self.resolve("scripted")
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> tuple[ScriptedEngine, SlowStore, Residency]:
+    """An engine, a store whose pulls are slow, and the residency on them."""
+    config = scripted_config(tmp_path)
+    engine, store = ScriptedEngine(), SlowStore(scripted_store(config.models.store))
+    return engine, store, Residency(engine, store, config)
+
+
+async def test_two_who_want_a_missing_model_share_one_pull(parts: Any) -> None:
+    """One download, both told of its progress, both served."""
+    engine, store, residency = parts
+    await engine.start()
+    heard: list[list[PullProgress]] = [[], []]
+    wanting = [
+        asyncio.create_task(residency.ensure("new", on_progress=heard[n].append)) for n in (0, 1)
+    ]
+    await asyncio.to_thread(store.begun.wait)
+    while not all(heard):
+        await asyncio.sleep(0)
+    store.go_on.set()
+    first, second = await asyncio.gather(*wanting)
+    assert store.pulls == 1
+    assert first.name == second.name == "scripted"
+    assert first.codec is second.codec
+    await engine.stop()
+
+
+async def test_a_pull_goes_on_for_those_who_stay_and_stops_with_the_last(parts: Any) -> None:
+    """The first to leave changes nothing; after the second nobody wants it any more."""
+    _, store, residency = parts
+    one, two = (asyncio.create_task(residency.pull("new")) for _ in range(2))
+    await asyncio.to_thread(store.begun.wait)
+    one.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await one
+    assert not store.was_cancelled.is_set()
+    two.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await two
+    assert await asyncio.to_thread(store.was_cancelled.wait, 10)
+
+
+async def test_an_encoder_cannot_talk(parts: Any) -> None:
+    """The error says what it is for."""
+    engine, _, residency = parts
+    await engine.start()
+    with pytest.raises(InvalidArguments, match=r"llm\.embed"):
+        await residency.ensure("scripted-embedder")
+    assert (await residency.ensure(None, kind="encoder")).name == "scripted-embedder"
+    with pytest.raises(UnknownModel):
+        await residency.ensure("nobody")
+    await engine.stop()
