@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +78,10 @@ class Extras:
 
 
 @pytest.fixture
-def kernel(tmp_path: Path) -> Iterator[Kernel]:
+def kernel(tmp_path: Path) -> Kernel:
     """A kernel that has not been started, so that plugins can be put in."""
     config = scripted_config(tmp_path)
-    yield Kernel(config, engine=ScriptedEngine(), store=scripted_store(config.models.store))
+    return Kernel(config, engine=ScriptedEngine(), store=scripted_store(config.models.store))
 
 
 async def test_a_plugin_lives_with_the_kernel(kernel: Kernel) -> None:
