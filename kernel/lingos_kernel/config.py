@@ -11,28 +11,16 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from lingos_kernel.errors import ConfigError
 from lingos_kernel.names import did_you_mean
+from lingos_kernel.paths import MAX_SOCKET_BYTES, Paths, default_socket, find_paths
+from lingos_kernel.setting import Setting, check, parse
 
 PROJECT_FILE = ".lingos.toml"
 USER_FILE = "config.toml"
-MAX_SOCKET_BYTES = 103
-"""The longest path of a Unix socket that every system takes."""
-
 LogLevel = Literal["debug", "info", "warning", "error"]
-
-
-@dataclass(frozen=True, slots=True)
-class Paths:
-    """Where LingOS keeps what, as the XDG base directories say (on every system)."""
-
-    config_dir: Path
-    data_dir: Path
-    state_dir: Path
-    cache_dir: Path
-    runtime_dir: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,26 +137,13 @@ _ALIASES = {"LINGOS_LOAD_PLUGINS": "plugins.load"}
 _OTHER_VARIABLES = frozenset({"LINGOS_HOME"})
 
 
-@dataclass(frozen=True, slots=True)
-class _Setting:
-    """A setting's key, type and bounds."""
-
-    key: str
-    kind: Any
-    bounds: Mapping[str, Any]
-
-    @property
-    def variable(self) -> str:
-        return "LINGOS_" + self.key.replace(".", "_").upper()
-
-
-def _settings() -> dict[str, _Setting]:
+def _settings() -> dict[str, Setting]:
     found = {}
     for section, kind in SECTIONS.items():
         hints = get_type_hints(kind)
         for item in fields(kind):
             key = f"{section}.{item.name}"
-            found[key] = _Setting(key, hints[item.name], item.metadata)
+            found[key] = Setting(key, hints[item.name], item.metadata)
     return found
 
 
@@ -184,10 +159,10 @@ def load_config(
     keys (`engine.device`) to values from the command line, typed or as text; None values are
     passed over. Raises `ConfigError` naming file, key, value and what is allowed.
     """
-    paths, sources = _find_paths(environ)
+    paths, sources = find_paths(environ)
     settings = _settings()
     values: dict[str, Any] = {
-        "kernel.socket": _default_socket(paths),
+        "kernel.socket": default_socket(paths),
         "models.store": paths.data_dir / "models",
     }
     sources |= dict.fromkeys(settings, "default")
@@ -234,53 +209,12 @@ def _check_together(config: Config) -> None:
         )
 
 
-# Where things are
-
-
-def _find_paths(environ: Mapping[str, str]) -> tuple[Paths, dict[str, str]]:
-    """The folders, and where each came from. Relative XDG paths are ignored, as XDG wants."""
-    if root := environ.get("LINGOS_HOME"):
-        home = Path(root).expanduser().absolute()
-        names = {f.name: home / f.name.removesuffix("_dir") for f in fields(Paths)}
-        return Paths(**names), {f"paths.{name}": "environment LINGOS_HOME" for name in names}
-    user = Path(environ.get("HOME") or Path.home())
-    found: dict[str, Path] = {}
-    sources: dict[str, str] = {}
-    for name, variable, fallback in (
-        ("config_dir", "XDG_CONFIG_HOME", user / ".config"),
-        ("data_dir", "XDG_DATA_HOME", user / ".local/share"),
-        ("state_dir", "XDG_STATE_HOME", user / ".local/state"),
-        ("cache_dir", "XDG_CACHE_HOME", user / ".cache"),
-        ("runtime_dir", "XDG_RUNTIME_DIR", None),
-    ):
-        given = environ.get(variable, "")
-        if Path(given).is_absolute():
-            found[name] = Path(given) / "lingos"
-            sources[f"paths.{name}"] = f"environment {variable}"
-        else:
-            # Without a runtime folder of the system, the state folder is the private one we have.
-            found[name] = fallback / "lingos" if fallback else found["state_dir"] / "run"
-            sources[f"paths.{name}"] = "default"
-    return Paths(**found), sources
-
-
-def _default_socket(paths: Paths) -> Path:
-    socket = paths.runtime_dir / "kernel.sock"
-    if len(os.fsencode(socket)) <= MAX_SOCKET_BYTES:
-        return socket
-    import hashlib
-    import tempfile
-
-    digest = hashlib.sha256(os.fsencode(socket)).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"lingos-{os.getuid()}" / f"{digest}.sock"
-
-
 # Layers: each yields (setting, checked value, source)
 
-_Layer = Iterator[tuple[_Setting, Any, str]]
+_Layer = Iterator[tuple[Setting, Any, str]]
 
 
-def _read_project(project_dir: Path | None, settings: Mapping[str, _Setting]) -> _Layer:
+def _read_project(project_dir: Path | None, settings: Mapping[str, Setting]) -> _Layer:
     if project_dir is None:
         return
     start = project_dir.absolute()
@@ -297,7 +231,7 @@ def _read_project(project_dir: Path | None, settings: Mapping[str, _Setting]) ->
             return
 
 
-def _read_toml(path: Path, origin: str, settings: Mapping[str, _Setting]) -> _Layer:
+def _read_toml(path: Path, origin: str, settings: Mapping[str, Setting]) -> _Layer:
     try:
         with path.open("rb") as file:
             tables = tomllib.load(file)
@@ -321,28 +255,28 @@ def _read_toml(path: Path, origin: str, settings: Mapping[str, _Setting]) -> _La
         for name, value in table.items():
             setting = _known(f"{section}.{name}", settings, str(path))
             base = path.parent
-            yield setting, _check(setting, value, str(path), base), f"{origin} {path}"
+            yield setting, check(setting, value, str(path), base), f"{origin} {path}"
 
 
-def _read_environment(environ: Mapping[str, str], settings: Mapping[str, _Setting]) -> _Layer:
+def _read_environment(environ: Mapping[str, str], settings: Mapping[str, Setting]) -> _Layer:
     by_variable = {s.variable: s for s in settings.values()}
     by_variable |= {variable: settings[key] for variable, key in _ALIASES.items()}
     for variable, setting in by_variable.items():
         if variable in environ:
             where = f"environment {variable}"
-            yield setting, _check(setting, _parse(setting, environ[variable]), where), where
+            yield setting, check(setting, parse(setting, environ[variable]), where), where
 
 
-def _read_overrides(overrides: Mapping[str, Any], settings: Mapping[str, _Setting]) -> _Layer:
+def _read_overrides(overrides: Mapping[str, Any], settings: Mapping[str, Setting]) -> _Layer:
     where = "command line"
     for key, given in overrides.items():
         if given is not None:
             setting = _known(key, settings, where)
-            value = _parse(setting, given) if isinstance(given, str) else given
-            yield setting, _check(setting, value, where), where
+            value = parse(setting, given) if isinstance(given, str) else given
+            yield setting, check(setting, value, where), where
 
 
-def _known(key: str, settings: Mapping[str, _Setting], where: str) -> _Setting:
+def _known(key: str, settings: Mapping[str, Setting], where: str) -> Setting:
     if key in settings:
         return settings[key]
     section = key.split(".")[0] + "."
@@ -354,81 +288,10 @@ def _known(key: str, settings: Mapping[str, _Setting], where: str) -> _Setting:
 
 
 def _unknown_variables(
-    environ: Mapping[str, str], settings: Mapping[str, _Setting]
+    environ: Mapping[str, str], settings: Mapping[str, Setting]
 ) -> Iterator[str]:
     known = {s.variable for s in settings.values()} | _ALIASES.keys() | _OTHER_VARIABLES
     for variable in sorted(environ):
         if variable.startswith("LINGOS_") and variable not in known:
             hint = did_you_mean(variable, known)
             yield f"environment variable {variable} is unknown" + (f": {hint}" if hint else "")
-
-
-# Values
-
-_TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
-
-
-def _parse(setting: _Setting, text: str) -> Any:
-    """The typed value of a text, or the text itself where it does not parse (checked later)."""
-    if setting.kind == (tuple[str, ...] | None):
-        return [part.strip() for part in text.split(",") if part.strip()]
-    folded = text.strip().lower()
-    if setting.kind is bool:
-        return True if folded in _TRUE else False if folded in _FALSE else text
-    if setting.kind in (int, float):
-        try:
-            return setting.kind(folded)
-        except ValueError:
-            return text
-    return text
-
-
-def _check(setting: _Setting, value: Any, where: str, base: Path | None = None) -> Any:
-    """The value in its own type; raises `ConfigError` when it is not one of the setting's."""
-    kind = setting.kind
-    wrong = object()
-    good = wrong
-    if kind is Path:
-        if isinstance(value, str | Path) and str(value):
-            good = (base or Path.cwd()) / Path(value).expanduser()
-    elif kind == (tuple[str, ...] | None):
-        if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
-            good = tuple(value)
-    elif get_origin(kind) is Literal:
-        good = value if value in get_args(kind) else wrong
-    elif _is_a(value, kind) and _within(value, setting.bounds):
-        good = kind(value)
-    if good is wrong:
-        raise ConfigError(
-            f"{where}: {setting.key} = {value!r} is not allowed",
-            hint=f"{setting.key} is {_allowed(setting)}",
-        )
-    return good
-
-
-def _is_a(value: Any, kind: Any) -> bool:
-    if isinstance(value, bool):
-        return kind is bool
-    return isinstance(value, int | float) if kind is float else isinstance(value, kind)
-
-
-def _within(value: Any, bounds: Mapping[str, Any]) -> bool:
-    if "minimum" in bounds and not value >= bounds["minimum"]:
-        return False
-    return "above" not in bounds or value > bounds["above"]
-
-
-def _allowed(setting: _Setting) -> str:
-    if get_origin(setting.kind) is Literal:
-        return "one of " + ", ".join(get_args(setting.kind))
-    names = {
-        bool: "true or false",
-        int: "a whole number",
-        float: "a number",
-        str: "a text",
-        Path: "a path",
-    }
-    name = names.get(setting.kind, "a list of names")
-    if "minimum" in setting.bounds:
-        return f"{name}, at least {setting.bounds['minimum']}"
-    return f"{name} above {setting.bounds['above']}" if "above" in setting.bounds else name

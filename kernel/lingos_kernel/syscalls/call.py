@@ -18,6 +18,30 @@ if TYPE_CHECKING:
     from lingos_kernel.syscalls.work import Work
 
 
+class CallClock:
+    """A time limit that can stand still."""
+
+    __slots__ = ("_expire", "_left_s", "_timer")
+
+    def __init__(self, limit_s: float, expire: Callable[[], None]) -> None:
+        self._left_s = limit_s
+        self._expire = expire
+        self._timer: asyncio.TimerHandle | None = None
+
+    def run(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let the time that is left run; no effect while it runs."""
+        if self._timer is None:
+            self._timer = loop.call_later(self._left_s, self._expire)
+
+    def halt(self) -> None:
+        """Let it stand still."""
+        if self._timer is not None:
+            loop = asyncio.get_running_loop()
+            self._left_s = max(self._timer.when() - loop.time(), 0.0)
+            self._timer.cancel()
+            self._timer = None
+
+
 class Call:
     """One call, from its submission to its end. Made by `Dispatcher.submit`; lives on its loop.
 
@@ -33,6 +57,7 @@ class Call:
         "call_id",
         "cause",
         "children",
+        "clock",
         "confirmed",
         "context",
         "deadline_s",
@@ -50,7 +75,6 @@ class Call:
         "started_s",
         "stream",
         "syscall",
-        "timer",
         "work",
     )
 
@@ -88,7 +112,8 @@ class Call:
         self.work: Work | None = None
         self.returned = False
         """Whether its function is known to have returned or raised."""
-        self.timer: asyncio.TimerHandle | None = None
+        self.clock: CallClock | None = None
+        """Its time limit; None when the limit of the call above ends it, or it has none."""
         self.children: set[Call] = set()
         self.outcome: Result | Failure | None = None
         self.cause: BaseException | None = None

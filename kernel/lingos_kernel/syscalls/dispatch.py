@@ -34,7 +34,7 @@ from lingos_kernel.processes.table import check_priority
 from lingos_kernel.security.audit import AuditRecord
 from lingos_kernel.security.principal import Principal
 from lingos_kernel.syscalls.admission import Admission, Bounds
-from lingos_kernel.syscalls.call import Call
+from lingos_kernel.syscalls.call import Call, CallClock
 from lingos_kernel.syscalls.context import CallContext
 from lingos_kernel.syscalls.events import Accepted, Failure, Result
 from lingos_kernel.syscalls.rows import CallState, DispatchStats, FinishedCall, SyscallStats
@@ -163,6 +163,7 @@ class Dispatcher:
         `timeout_s` may only shorten the syscall's limit. `confirmed` says that a person said yes;
         a nested call (`parent`) inherits that, its parent's process, priority and deadline.
         """
+        assert self.is_on_loop(), "calls are submitted on the dispatcher's loop, after `start`"
         if confirmed is None:
             confirmed = parent is not None and parent.confirmed
         call = Call(
@@ -233,7 +234,7 @@ class Dispatcher:
             call.parent.children.add(call)
         if process is None:
             process = self.processes.open(
-                call.principal, call.name, kind="call", priority=max(call.priority, 0)
+                call.principal, call.name, kind="call", priority=call.priority
             )
             call.pid = process.pid
         if is_tool_call:
@@ -270,11 +271,13 @@ class Dispatcher:
         if left_s is not None and left_s < limit_s:
             limit_s, why = left_s, QuotaExceeded
         call.deadline_s = call.queued_s + limit_s
-        if call.parent is None or call.deadline_s < call.parent.deadline_s:
-            if limit_s != float("inf"):
-                call.timer = self._loop.call_later(limit_s, self._expire, call, limit_s, why)
-        else:
+        if call.parent is not None and call.deadline_s >= call.parent.deadline_s:
             call.deadline_s = call.parent.deadline_s  # the parent's end ends this one
+        elif limit_s != float("inf"):
+            call.clock = CallClock(limit_s, partial(self._expire, call, limit_s, why))
+            assert call.process is not None
+            if not call.process.stopped:
+                call.clock.run(self._loop)
 
     def _start(self, call: Call) -> None:
         try:
@@ -321,8 +324,8 @@ class Dispatcher:
         call.ended_s = self._clock()
         if call.context is not None:
             call.context.cancelled.set()
-        if call.timer is not None:
-            call.timer.cancel()
+        if call.clock is not None:
+            call.clock.halt()
         call.end(outcome, None if isinstance(cause, LingOSError) else cause)
         if isinstance(cause, Exception) and not isinstance(cause, LingOSError):
             log.error("%s (call %s) raised", call.name, call.call_id, exc_info=cause)
@@ -408,11 +411,18 @@ class Dispatcher:
             self._cancel(call, reason)
 
     def stopped(self, pid: int) -> None:
-        """Start no more of its waiting calls."""
+        """Start no more of its waiting calls; the time limits of its calls stand still."""
         self._admission.hold(pid)
+        for call in self._live.values():
+            if call.pid == pid and call.clock is not None:
+                call.clock.halt()
 
     def continued(self, pid: int) -> None:
-        """Its waiting calls may start again."""
+        """Its waiting calls may start again, and time limits run on."""
+        assert self._loop is not None
+        for call in self._live.values():
+            if call.pid == pid and call.clock is not None:
+                call.clock.run(self._loop)
         self._admission.release(pid)
         self._pump()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lingos_kernel.config import SECTIONS, Config, load_config
@@ -101,7 +101,7 @@ def test_long_home_gets_a_short_socket(tmp_path: Path) -> None:
         ("[engine]\nmax_running = 'many'", "engine.max_running = 'many' is not allowed"),
         ("[engine]\nmax_running = 0", "a whole number, at least 1"),
         ("[engine]\nmax_running = true", "engine.max_running = True is not allowed"),
-        ("[engine]\nmode = 'thread'", "one of process, inprocess"),
+        ("[engine]\ndtype = 'int8'", "one of auto, float32, bfloat16, float16"),
         ("[kernel]\ncall_timeout_s = nan", "a number above 0"),
         ("[plugins]\nload = [1]", "a list of names"),
         ("engine = 3", "engine is a section"),
@@ -167,6 +167,7 @@ def test_unknown_variable_is_a_warning(home: Path) -> None:
     assert any("LINGOS_ENGINE_DEVICE" in warning for warning in config.warnings)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["device", "policy"]), st.text(max_size=20)))
 def test_any_text_survives_the_environment(values: dict[str, str]) -> None:
     """Text settings take any text, unchanged."""

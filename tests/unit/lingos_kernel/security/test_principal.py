@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lingos_kernel.security.principal import Principal, owner
@@ -24,6 +24,7 @@ def test_grants() -> None:
     assert owner("me").may("anything.at.all")
 
 
+@settings(deadline=None)
 @given(own=GRANTS, grants=GRANTS, capability=CAPABILITIES)
 def test_restriction_is_the_intersection(
     own: frozenset[str], grants: frozenset[str], capability: str

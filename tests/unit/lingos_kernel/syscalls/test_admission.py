@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -119,3 +120,4 @@ class Gate(RuleBasedStateMachine):
 
 
 TestGate = Gate.TestCase
+TestGate.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)

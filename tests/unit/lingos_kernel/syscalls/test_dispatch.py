@@ -578,6 +578,24 @@ async def test_signals(rig: Any) -> None:
     await refusal(rig.submit("test.hang", pid=process.pid), UnknownProcess)
 
 
+async def test_time_stands_still_while_stopped(rig: Any) -> None:
+    """A stopped process's calls do not run into their limits; when it goes on, they do."""
+    rig.add(hang)
+    process = rig.processes.open(ME, "sh")
+    before = rig.submit("test.hang", pid=process.pid, timeout_s=0.02)
+    rig.processes.signal(process.pid, Signal.STOP, by=ME)
+    during = rig.submit("test.hang", pid=process.pid, timeout_s=0.02)
+    other = rig.submit("test.hang", timeout_s=0.06)
+    with pytest.raises(CallTimeout):
+        await other.result()
+    assert before.state == "running"
+    assert during.state == "queued"
+    rig.processes.signal(process.pid, Signal.CONT, by=ME)
+    for call in (before, during):
+        with pytest.raises(CallTimeout):
+            await call.result()
+
+
 async def test_account_and_audit(rig: Any) -> None:
     """Each call, refused ones too, is counted and recorded without its values."""
     rig.add(aadd)

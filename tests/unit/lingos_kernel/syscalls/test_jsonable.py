@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import numpy
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -98,6 +98,7 @@ PLAIN = st.recursive(
 ).filter(lambda value: "Infinity" not in json.dumps(value))
 
 
+@settings(deadline=None)
 @given(PLAIN)
 def test_json_is_left_alone(value: Any) -> None:
     """Plain JSON comes out as it went in."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, Unpack
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
@@ -305,6 +305,7 @@ JSON = st.recursive(
 NAMES = st.sampled_from(["text", "schema", "copy", "path", "colour", "point", "share", "other"])
 
 
+@settings(deadline=None)
 @given(st.dictionaries(NAMES, JSON, max_size=5))
 def test_any_json_is_taken_or_refused_in_one_line(arguments: dict[str, Any]) -> None:
     """No JSON makes validation fail otherwise, and scalars come through as they were given."""
