@@ -135,6 +135,13 @@ class Call:
         return self.started_s is not None and self.outcome is None
 
     @property
+    def run_s(self) -> float:
+        """How long it has run, once it has ended; 0 when its function never began."""
+        if self.started_s is None or self.ended_s is None:
+            return 0.0
+        return max(self.ended_s - self.started_s, 0.0)
+
+    @property
     def depth(self) -> int:
         """How many calls it is nested in."""
         depth, above = 0, self.parent

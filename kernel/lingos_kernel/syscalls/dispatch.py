@@ -12,7 +12,6 @@ import logging
 import secrets
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,20 +20,18 @@ from typing import Any, Protocol
 from lingos_kernel.errors import (
     CallTimeout,
     Cancelled,
-    ConfirmationRequired,
     InvalidArguments,
     KernelUnavailable,
     LingOSError,
-    NotAuthenticated,
-    NotPermitted,
     QuotaExceeded,
 )
 from lingos_kernel.processes import Process, ProcessTable
 from lingos_kernel.processes.table import check_priority
-from lingos_kernel.security.audit import AuditRecord
 from lingos_kernel.security.principal import Principal
 from lingos_kernel.syscalls.admission import Admission, Bounds
+from lingos_kernel.syscalls.books import Audit, Books
 from lingos_kernel.syscalls.call import Call, CallClock
+from lingos_kernel.syscalls.checks import NOBODY, check
 from lingos_kernel.syscalls.context import CallContext
 from lingos_kernel.syscalls.events import Accepted, Failure, Result
 from lingos_kernel.syscalls.rows import CallState, DispatchStats, FinishedCall, SyscallStats
@@ -44,11 +41,6 @@ from lingos_kernel.syscalls.work import Runner, failure
 from lingos_kernel.threads.pool import ElasticPool
 
 log = logging.getLogger(__name__)
-
-FINISHED = 512
-"""Ended calls that `finished` shows."""
-MAX_NAME, MAX_NAMES = 128, 64
-"""Length and number of argument names that a record keeps."""
 
 
 class Hooks(Protocol):
@@ -69,13 +61,6 @@ class Hooks(Protocol):
 
     def after_syscall(self, info: SyscallInfo, context: Any, outcome: Result | Failure) -> None:
         """Tell the plugins how a call ended; never raises."""
-
-
-class Audit(Protocol):
-    """Where the record of each call goes; `security.audit.AuditLog` implements it."""
-
-    def append(self, record: AuditRecord) -> None:
-        """Keep a record; returns at once and never raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +94,7 @@ class Dispatcher:
         self.pool = pool
         self.settings = settings
         self._hooks = hooks
-        self._audit = audit
+        self._books = Books(audit)
         self._clock = clock
         self._admission = Admission(settings.bounds)
         self._runner = Runner(pool, clock=clock, post=self.post, finish=self._finish)
@@ -117,10 +102,6 @@ class Dispatcher:
         self._numbers = itertools.count(1)
         self._live: dict[str, Call] = {}
         self._strays: set[Call] = set()
-        self._finished: deque[FinishedCall] = deque(maxlen=FINISHED)
-        self._stats: dict[str, SyscallStats] = {}
-        self._calls_total = 0
-        self._calls_failed = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread = 0
         self._closed = False
@@ -169,16 +150,16 @@ class Dispatcher:
         call = Call(
             f"{self._boot}-{next(self._numbers)}",
             name,
-            principal or _NOBODY,
+            principal or NOBODY,
             parent=parent,
             queued_s=self._clock(),
             confirmed=confirmed,
             cancel=self._cancel,
         )
         try:
-            if principal is None:
-                raise NotAuthenticated(f"{name}: it is not known who calls", hint="log in first")
-            self._check(call, arguments or {})
+            if self._closed:
+                raise KernelUnavailable("the kernel is shutting down", hint="start it again")
+            check(call, principal, self.table, arguments or {})
             starts = self._enter(call, pid, priority)
         except Exception as error:  # noqa: BLE001  a fault here must end this call and no other
             self._finish(call, failure(call, error), error)
@@ -187,33 +168,6 @@ class Dispatcher:
         if starts:
             self._start(call)
         return call
-
-    def _check(self, call: Call, arguments: Mapping[str, Any]) -> None:
-        """Authorise, validate and confirm; nothing is changed but the call."""
-        call.argument_names = tuple(arguments)
-        if self._closed:
-            raise KernelUnavailable("the kernel is shutting down", hint="start it again")
-        call.syscall = syscall = self.table.get(call.name)
-        info = syscall.info
-        if not call.principal.may(info.capability):
-            raise NotPermitted(
-                f"{call.principal.name} may not call {info.name}",
-                hint=f"it needs the capability {info.capability}",
-                capability=info.capability,
-            )
-        if not isinstance(arguments, Mapping):
-            raise InvalidArguments(
-                f"{info.name}: the arguments are {type(arguments).__name__}",
-                hint="give an object with a value for each name",
-            )
-        call.arguments = syscall.validate(arguments)
-        if info.confirm and not call.confirmed:
-            raise ConfirmationRequired(
-                f"{info.name} wants a person's yes: {info.summary}",
-                hint="confirm the call",
-                syscall=info.name,
-                arguments=dict(arguments),
-            )
 
     def _enter(self, call: Call, pid: int | None, priority: int | None) -> bool:
         """Apply limits and bounds, and give the call its process and place; True: start it now."""
@@ -332,24 +286,26 @@ class Dispatcher:
         for child in list(call.children):
             self._cancel(child, f"{call.name}, which made it, has ended")
         self._leave(call)
-        self._account(call)
+        self._books.record(call)
+        hooks = self._hooks
+        if hooks is not None and hooks.watches_after and call.context and call.syscall:
+            hooks.after_syscall(call.syscall.info, call.context, outcome)
         self._pump()
 
     def _leave(self, call: Call) -> None:
         """Take an ended call out of everything that it was part of."""
-        run_s = self._run_s(call)
         self._live.pop(call.call_id, None)
         # A task that ends by itself reports from within: stopping it then would hit its last line.
         if call.work is not None and not call.returned and call.work.stop():
             self._strays.add(call)
         if call.entered:
-            self._admission.leave(call, run_s=run_s)
+            self._admission.leave(call, run_s=call.run_s)
         if call.parent is not None:
             call.parent.children.discard(call)
         if (process := call.process) is not None:
             process.calls.discard(call)
             if call.parent is None:
-                self.processes.charge(call.pid, seconds=run_s)
+                self.processes.charge(call.pid, seconds=call.run_s)
                 if process.kind == "call":
                     self.processes.close(call.pid)
 
@@ -364,44 +320,6 @@ class Dispatcher:
                 self._start(call)
         finally:
             self._pumping = False
-
-    def _account(self, call: Call) -> None:
-        """Count an ended call, keep it for `finished`, and tell the audit log and the plugins."""
-        assert call.outcome is not None
-        assert call.ended_s is not None
-        error = call.outcome.error if isinstance(call.outcome, Failure) else None
-        run_s = self._run_s(call)
-        record = FinishedCall(
-            call_id=call.call_id,
-            parent_id=call.parent.call_id if call.parent else "",
-            pid=call.pid,
-            principal=call.principal.name,
-            caller=call.principal.kind,
-            syscall=call.name,
-            outcome=str(error["code"]) if error else "ok",
-            message=str(error["message"]) if error else "",
-            ended_at=time.time(),
-            queued_s=call.ended_s - call.queued_s - run_s,
-            run_s=run_s,
-        )
-        self._finished.append(record)
-        self._calls_total += 1
-        self._calls_failed += error is not None
-        if call.syscall is not None:
-            stats = self._stats.setdefault(call.name, SyscallStats())
-            stats.calls += 1
-            stats.failed += error is not None
-            stats.run_s += run_s
-        if self._audit is not None:
-            self._audit.append(_audit_record(call, record))
-        hooks = self._hooks
-        if hooks is not None and hooks.watches_after and call.context and call.syscall:
-            hooks.after_syscall(call.syscall.info, call.context, call.outcome)
-
-    def _run_s(self, call: Call) -> float:
-        if call.started_s is None or call.ended_s is None:
-            return 0.0
-        return max(call.ended_s - call.started_s, 0.0)
 
     # What processes do to calls (`ProcessObserver`)
 
@@ -458,33 +376,32 @@ class Dispatcher:
 
     def finished(self, limit: int | None = None) -> list[FinishedCall]:
         """The calls that ended last, at most `limit`, the newest at the end."""
-        found = list(self._finished)
-        return found if limit is None else found[len(found) - min(limit, len(found)) :]
+        return self._books.finished(limit)
 
     def syscall_stats(self) -> dict[str, SyscallStats]:
         """How often each syscall was called and what that cost, since the start."""
-        return dict(self._stats)
+        return self._books.syscall_stats()
 
     def timings(self) -> list[tuple[int, float]]:
         """(calls, mean seconds) of each syscall called so far: the sum E of the design."""
-        return [(s.calls, s.run_s / s.calls) for s in self._stats.values() if s.calls]
+        return [(s.calls, s.run_s / s.calls) for s in self.syscall_stats().values()]
 
     @property
     def calls_total(self) -> int:
         """Calls that have ended since the start, refused ones too."""
-        return self._calls_total
+        return self._books.calls_total
 
     @property
     def calls_failed(self) -> int:
         """Those of them that ended in a `Failure`."""
-        return self._calls_failed
+        return self._books.calls_failed
 
     def stats(self) -> DispatchStats:
         """Totals and what is going on now."""
         running = sum(call.is_running for call in self._live.values())
         return DispatchStats(
-            calls_total=self._calls_total,
-            calls_failed=self._calls_failed,
+            calls_total=self.calls_total,
+            calls_failed=self.calls_failed,
             queued=len(self._live) - running,
             running=running,
             strays=len(self._strays),
@@ -509,27 +426,3 @@ class Dispatcher:
         except RuntimeError:
             if not self._loop.is_closed():
                 raise
-
-
-_NOBODY = Principal("", kind="code")
-
-
-def _clean(name: object) -> str:
-    """A name fit for a record: Unicode text of bounded length."""
-    return str(name)[:MAX_NAME].encode("utf-8", "backslashreplace").decode()
-
-
-def _audit_record(call: Call, record: FinishedCall) -> AuditRecord:
-    return AuditRecord(
-        time_s=record.ended_at,
-        principal=record.principal,
-        tenant=call.principal.tenant,
-        caller=record.caller,
-        pid=record.pid,
-        call_id=record.call_id,
-        parent_id=record.parent_id,
-        syscall=_clean(record.syscall),
-        outcome=record.outcome,
-        run_s=round(record.run_s, 6),
-        arguments=tuple(_clean(name) for name in call.argument_names[:MAX_NAMES]),
-    )

@@ -158,7 +158,8 @@ async def test_refusals(rig: Any) -> None:
     told = await refusal(rig.submit("test.add", arguments={"a": "1", "c": 2}), InvalidArguments)
     assert "a is '1'" in told
     assert "c is not an argument" in told
-    await refusal(rig.submit("test.add", arguments=[1]), InvalidArguments)
+    for wrong in ([1], 7, "a"):
+        await refusal(rig.submit("test.add", arguments=wrong), InvalidArguments)
     await refusal(rig.submit("test.add", arguments={"a": 1}, pid=99), UnknownProcess)
     refused = rig.submit("admin.wipe", arguments={"path": "/"})
     assert "Wipe it." in await refusal(refused, ConfirmationRequired)
