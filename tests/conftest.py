@@ -227,9 +227,10 @@ def serve_kernel() -> Callable[[Kernel], AbstractAsyncContextManager[Path]]:
     """`async with serve_kernel(kernel) as socket`: a real server, in this test's own loop."""
     import asyncio
     import tempfile
+    from functools import partial
 
     from lingos_kernel.server.claim import claim
-    from lingos_kernel.server.serving import StopRequest, first, serve
+    from lingos_kernel.server.serving import StopRequest, first, serve, started
 
     @asynccontextmanager
     async def served(kernel: Kernel) -> AsyncIterator[Path]:
@@ -237,7 +238,7 @@ def serve_kernel() -> Callable[[Kernel], AbstractAsyncContextManager[Path]]:
             claimed = claim(Path(folder) / "run" / "kernel.sock")
             up, stop = asyncio.Event(), StopRequest()
             serving = asyncio.create_task(
-                serve(kernel, claimed.listener, stop, ready=up.set, drain_s=0.0)
+                serve(partial(started, kernel), claimed.listener, stop, ready=up.set, drain_s=0.0)
             )
             await first(up.wait(), asyncio.wait({serving}))
             try:

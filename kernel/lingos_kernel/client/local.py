@@ -107,7 +107,7 @@ class LocalClient:
 
     async def ping(self) -> dict[str, Any]:
         """Version, os_pid and started_s of the kernel; the warning is always empty here."""
-        return {**self._kernel.ping(), "warning": ""}
+        return {**self._kernel.ping(), "ready": True, "warning": ""}
 
     def _identity(self) -> Principal:
         return replace(self._principal, kind=self._options.caller)

@@ -67,7 +67,8 @@ class KernelClient(Protocol):
     async def ping(self) -> dict[str, Any]:
         """Version, os_pid and started_s (Unix time) of the kernel; the cheapest call there is.
 
-        `warning` says so when the client's version is another one; it is empty otherwise.
+        `ready`: it has started, calls no longer wait. `warning` says so when the
+        client's version is another one; it is empty otherwise.
         """
 
     def with_options(

@@ -1,6 +1,6 @@
 """The ASGI application: the native API, made from the table of syscalls.
 
-    GET    /v1/ping                    version, os_pid, started_s
+    GET    /v1/ping                    version, os_pid, started_s, ready
     GET    /v1/syscalls                every syscall that the caller may use
     GET    /v1/syscalls/{name}         one of them
     POST   /v1/call/{name}             arguments in, result or events out
@@ -14,6 +14,9 @@ Other APIs and other ways to authenticate join in `create_app`: routes, and an `
 
 from __future__ import annotations
 
+import asyncio
+import os
+import time
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -22,6 +25,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from lingos_kernel import __version__
 from lingos_kernel.client import wire
 from lingos_kernel.errors import KernelUnavailable, LingOSError, UnknownName, to_wire
 from lingos_kernel.server.answers import CallAnswer, LeaseAnswer, error_answer, json_answer
@@ -40,10 +44,13 @@ if TYPE_CHECKING:
 
 
 def create_app(
-    kernel: Kernel, presence: Presence, *, authenticate: Authenticate = socket_owner
+    booted: asyncio.Future[Kernel],
+    presence: Presence,
+    *,
+    authenticate: Authenticate = socket_owner,
 ) -> Starlette:
-    """The application of one kernel."""
-    api = NativeApi(kernel, presence, authenticate)
+    """The application of one kernel, which may still be on its way."""
+    api = NativeApi(booted, presence, authenticate)
     return Starlette(
         routes=[
             Route("/v1/ping", api.ping, methods=["GET"]),
@@ -67,38 +74,46 @@ def create_app(
 class NativeApi:
     """The endpoints. Each finds out who calls before anything else."""
 
-    def __init__(self, kernel: Kernel, presence: Presence, authenticate: Authenticate) -> None:
-        self._kernel = kernel
+    def __init__(
+        self, booted: asyncio.Future[Kernel], presence: Presence, authenticate: Authenticate
+    ) -> None:
+        self._booted = booted
         self._presence = presence
         self._authenticate = authenticate
+        self._started_s = time.time()
 
     async def ping(self, request: Request) -> Response:
-        """Say that there is a kernel."""
+        """Say that there is a kernel, and whether it takes calls yet."""
         read_caller(request, self._authenticate)
-        return json_answer(self._kernel.ping())
+        facts = {"version": __version__, "os_pid": os.getpid(), "started_s": self._started_s}
+        return json_answer({**facts, "ready": self._booted.done()})
 
     async def list_syscalls(self, request: Request) -> Response:
         """Every syscall that the caller may use."""
         caller = read_caller(request, self._authenticate)
-        return json_answer(self._kernel.table.infos(caller))
+        kernel = await self._kernel()
+        return json_answer(kernel.table.infos(caller))
 
     async def describe_syscall(self, request: Request) -> Response:
         """One syscall."""
         read_caller(request, self._authenticate)
-        return json_answer(self._kernel.table.get(request.path_params["name"]).info)
+        kernel = await self._kernel()
+        return json_answer(kernel.table.get(request.path_params["name"]).info)
 
     async def describe(self, request: Request) -> Response:
         """The OpenAPI document."""
         caller = read_caller(request, self._authenticate)
-        return json_answer(openapi(self._kernel.table.infos(caller)))
+        kernel = await self._kernel()
+        return json_answer(openapi(kernel.table.infos(caller)))
 
     async def call(self, request: Request) -> Response:
         """Run a syscall."""
         caller = read_caller(request, self._authenticate)
         options = read_options(request)
         arguments = await read_object(request)
+        kernel = await self._kernel()
         self._refuse_when_closing()
-        call = self._kernel.submit(
+        call = kernel.submit(
             caller,
             request.path_params["name"],
             arguments,
@@ -113,10 +128,11 @@ class NativeApi:
         """End a call as cancelled."""
         caller = read_caller(request, self._authenticate)
         call_id = request.path_params["call_id"]
-        call = self._kernel.dispatcher.get(call_id)
+        kernel = await self._kernel()
+        call = kernel.dispatcher.get(call_id)
         if call is None:
             raise UnknownName(f"no call {call_id} is in flight", hint="it may have ended already")
-        self._kernel.processes.owned(call.pid, caller)
+        kernel.processes.owned(call.pid, caller)
         call.cancel(f"cancelled by {caller.name}")
         return json_answer({"call_id": call_id})
 
@@ -124,8 +140,9 @@ class NativeApi:
         """Open a process; one that ends with the connection if events are asked for."""
         caller = read_caller(request, self._authenticate)
         wanted = wire.ProcessRequest.read(await read_object(request))
+        kernel = await self._kernel()
         self._refuse_when_closing()
-        processes = self._kernel.processes
+        processes = kernel.processes
         process = processes.open(caller, wanted.command, kind=wanted.kind, priority=wanted.priority)
         if _wants_events(request):
             return LeaseAnswer(process.pid, self._presence, processes.close)
@@ -135,9 +152,14 @@ class NativeApi:
         """End a process of the caller's."""
         caller = read_caller(request, self._authenticate)
         pid = request.path_params["pid"]
-        self._kernel.processes.owned(pid, caller)
-        self._kernel.processes.close(pid, f"closed by {caller.name}")
+        kernel = await self._kernel()
+        kernel.processes.owned(pid, caller)
+        kernel.processes.close(pid, f"closed by {caller.name}")
         return json_answer({"pid": pid})
+
+    async def _kernel(self) -> Kernel:
+        """The kernel, as soon as it is up; raises the error that it failed with."""
+        return await asyncio.shield(self._booted)
 
     def _refuse_when_closing(self) -> None:
         if self._presence.closing.is_set():

@@ -15,6 +15,7 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,6 +27,7 @@ from lingos_kernel.server.claim import Claim, claim, holder
 
 if TYPE_CHECKING:
     from lingos_kernel.config import Config
+    from lingos_kernel.kernel import Kernel
     from lingos_kernel.server.logs import KernelLog
 
 log = logging.getLogger(__name__)
@@ -39,7 +41,7 @@ KILL_S = 10.0
 class KernelStatus:
     """What there is to say about the kernel behind a socket."""
 
-    state: Literal["running", "silent", "stopped"]
+    state: Literal["starting", "running", "silent", "stopped"]
     """silent: its process lives, but does not answer."""
     socket: Path
     log: Path
@@ -137,7 +139,6 @@ def run(
 async def _serve(
     config: Config, claimed: Claim, handler: KernelLog, detached: bool, ready: Callable[[], None]
 ) -> None:
-    from lingos_kernel.kernel import Kernel
     from lingos_kernel.server.serving import StopRequest, serve
 
     stop_request = StopRequest()
@@ -152,12 +153,20 @@ async def _serve(
         ready()
 
     await serve(
-        Kernel(config),
+        lambda: _boot(config),
         claimed.listener,
         stop_request,
         ready=tell,
         idle_exit_s=config.kernel.idle_exit_s,
     )
+
+
+async def _boot(config: Config) -> Kernel:
+    """A started kernel; importing it takes long enough to be done beside the loop."""
+    from lingos_kernel.server.serving import started
+
+    module = await asyncio.to_thread(import_module, "lingos_kernel.kernel")
+    return await started(module.Kernel(config))
 
 
 async def _connect_once(config: Config) -> None:

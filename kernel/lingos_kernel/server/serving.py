@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from lingos_kernel.errors import KernelUnavailable, LingOSError
 from lingos_kernel.server.app import create_app
 from lingos_kernel.server.presence import Presence
 from lingos_kernel.server.protocol import make_server
@@ -42,7 +43,7 @@ class StopRequest:
 
 
 async def serve(
-    kernel: Kernel,
+    boot: Callable[[], Awaitable[Kernel]],
     listener: socket.socket,
     stop: StopRequest,
     *,
@@ -50,29 +51,59 @@ async def serve(
     idle_exit_s: float = 0.0,
     drain_s: float = DRAIN_S,
 ) -> None:
-    """Start the kernel and answer on the listening socket until asked to stop.
+    """Answer on the listening socket, bring up a kernel behind it, and go on until asked to stop.
 
-    Closes the socket. `ready` is called once the kernel takes calls. Raises what starting raises.
+    Pings are answered from the first moment, calls wait for the kernel that `boot` gives. `ready`
+    is called when it is there. Closes the socket. Raises what `boot` raises.
     """
     presence = Presence(time.monotonic, stop.asked)
-    server = make_server(create_app(kernel, presence), presence)
+    booted: asyncio.Future[Kernel] = asyncio.get_running_loop().create_future()
+    server = make_server(create_app(booted, presence), presence)
     with listener:
-        await kernel.start()
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
+            await _boot(boot, booted)
             ready()
-            reasons = [_wait(serving), stop.asked.wait()]
-            if idle_exit_s:
-                reasons.append(until_idle(presence, lambda: is_busy(kernel), idle_exit_s))
-            await first(*reasons)
-            if not stop.asked.is_set():
-                stop.ask("nobody is here and nothing runs")
+            await _until_stop(booted.result(), presence, serving, stop, idle_exit_s)
             server.stop_listening()
             await first(presence.drained(drain_s), stop.urgent.wait())
         finally:
-            await kernel.stop()
+            if not booted.exception():
+                await booted.result().stop()
             server.should_exit = True
             await serving
+
+
+async def started(kernel: Kernel) -> Kernel:
+    """The kernel, started."""
+    await kernel.start()
+    return kernel
+
+
+async def _boot(boot: Callable[[], Awaitable[Kernel]], booted: asyncio.Future[Kernel]) -> None:
+    """Hand the kernel, or the reason why there is none, to the calls that wait for it."""
+    try:
+        booted.set_result(await boot())
+    except BaseException as error:
+        reason = KernelUnavailable(f"the kernel could not start: {error}", hint="see its log")
+        booted.set_exception(error if isinstance(error, LingOSError) else reason)
+        raise
+
+
+async def _until_stop(
+    kernel: Kernel,
+    presence: Presence,
+    serving: asyncio.Task[None],
+    stop: StopRequest,
+    idle_exit_s: float,
+) -> None:
+    """Return when the kernel is to stop: it was asked to, is idle, or is served no longer."""
+    reasons = [asyncio.wait({serving}), stop.asked.wait()]
+    if idle_exit_s:
+        reasons.append(until_idle(presence, lambda: is_busy(kernel), idle_exit_s))
+    await first(*reasons)
+    if not stop.asked.is_set():
+        stop.ask("nobody is here and nothing runs")
 
 
 def is_busy(kernel: Kernel) -> bool:
@@ -110,8 +141,3 @@ async def first(*coroutines: Coroutine[Any, Any, Any]) -> None:
             task.cancel()
     for task in done:
         task.result()
-
-
-async def _wait(task: asyncio.Task[None]) -> None:
-    """Wait for a task that goes on when the waiting is cancelled."""
-    await asyncio.wait({task})

@@ -7,10 +7,13 @@ import os
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
 
 from lingos_kernel import syscall
 from lingos_kernel.client import connection
@@ -18,8 +21,9 @@ from lingos_kernel.client.http import HttpClient, version_warning
 from lingos_kernel.config import load_config
 from lingos_kernel.errors import ConfigError, KernelUnavailable, LingOSError
 from lingos_kernel.kernel import Kernel
+from lingos_kernel.server.app import NativeApi
 from lingos_kernel.server.claim import claim
-from lingos_kernel.server.serving import StopRequest, serve
+from lingos_kernel.server.serving import StopRequest, serve, started
 from lingos_kernel.syscalls.events import Accepted
 from lingos_kernel.testing import ScriptedEngine
 
@@ -60,7 +64,9 @@ async def serving(kernel: Kernel, path: Path) -> AsyncIterator[None]:
     """A kernel on a given socket."""
     claimed = claim(path)
     up, stop = asyncio.Event(), StopRequest()
-    task = asyncio.create_task(serve(kernel, claimed.listener, stop, ready=up.set, drain_s=0.0))
+    task = asyncio.create_task(
+        serve(partial(started, kernel), claimed.listener, stop, ready=up.set, drain_s=0.0)
+    )
     await asyncio.wait_for(up.wait(), WAIT_S)
     try:
         yield
@@ -238,15 +244,15 @@ class TestTrouble:
     ) -> None:
         """A call may take far longer than the silence after which the client looks again."""
         pings = 0
-        really_ping = Kernel.ping
+        really_ping = NativeApi.ping
         go_on = asyncio.Event()
 
-        def count(kernel: Kernel) -> dict[str, Any]:
+        async def count(api: NativeApi, request: Request) -> Response:
             nonlocal pings
             pings += 1
             if pings == 3:
                 go_on.set()
-            return really_ping(kernel)
+            return await really_ping(api, request)
 
         @syscall("stage.slow")
         async def slow() -> str:
@@ -254,7 +260,7 @@ class TestTrouble:
             await go_on.wait()
             return "done"
 
-        monkeypatch.setattr(Kernel, "ping", count)
+        monkeypatch.setattr(NativeApi, "ping", count)
         scripted_kernel.table.register(slow, "stage")
         async with (
             serve_kernel(scripted_kernel) as path,

@@ -6,6 +6,7 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ import pytest
 
 from lingos_kernel import syscall
 from lingos_kernel.client.http import HttpClient
-from lingos_kernel.errors import Cancelled, KernelUnavailable
+from lingos_kernel.errors import Cancelled, ConfigError, KernelUnavailable
 from lingos_kernel.kernel import Kernel
 from lingos_kernel.server.claim import claim
 from lingos_kernel.server.presence import Presence
-from lingos_kernel.server.serving import StopRequest, first, serve, until_idle
+from lingos_kernel.server.serving import StopRequest, first, serve, started, until_idle
 from lingos_kernel.testing import FakeClock
 
 WAIT_S = 20.0
@@ -65,7 +66,9 @@ async def serving(
     """A kernel that is served, and how to stop it."""
     claimed = claim(path)
     up, stop = asyncio.Event(), StopRequest()
-    task = asyncio.create_task(serve(kernel, claimed.listener, stop, ready=up.set, **options))
+    task = asyncio.create_task(
+        serve(partial(started, kernel), claimed.listener, stop, ready=up.set, **options)
+    )
     await first(up.wait(), asyncio.wait({task}))
     try:
         yield stop, task
@@ -155,11 +158,59 @@ class TestStopping:
         monkeypatch.setattr(scripted_kernel, "start", fail)
         claimed = claim(path)
         with pytest.raises(RuntimeError, match="no"):
-            await serve(scripted_kernel, claimed.listener, StopRequest())
+            await serve(partial(started, scripted_kernel), claimed.listener, StopRequest())
         assert claimed.listener.fileno() == -1
         claimed.release()
         monkeypatch.undo()
         await scripted_kernel.stop()
+
+
+class TestBooting:
+    """While the kernel is on its way."""
+
+    async def test_pings_are_answered_and_calls_wait(
+        self, scripted_kernel: Kernel, path: Path
+    ) -> None:
+        """The socket answers from the first moment; a call is answered when the kernel is up."""
+        go_on = asyncio.Event()
+
+        async def boot() -> Kernel:
+            await go_on.wait()
+            return await started(scripted_kernel)
+
+        claimed, stop = claim(path), StopRequest()
+        serving = asyncio.create_task(serve(boot, claimed.listener, stop))
+        async with HttpClient(path) as client:
+            assert (await client.ping())["ready"] is False
+            call = asyncio.create_task(client.call("sys.help"))
+            assert (await client.ping())["ready"] is False
+            assert not call.done()
+            go_on.set()
+            assert await asyncio.wait_for(call, WAIT_S)
+            assert (await client.ping())["ready"] is True
+        stop.ask("over")
+        await serving
+        claimed.release()
+
+    async def test_calls_learn_that_it_failed(self, path: Path) -> None:
+        """Who waits for a kernel that cannot start gets its error."""
+        go_on = asyncio.Event()
+
+        async def boot() -> Kernel:
+            await go_on.wait()
+            raise ConfigError("no such policy", hint="choose another")
+
+        claimed = claim(path)
+        serving = asyncio.create_task(serve(boot, claimed.listener, StopRequest()))
+        async with HttpClient(path) as client:
+            call = asyncio.create_task(client.call("sys.help"))
+            await client.ping()
+            go_on.set()
+            with pytest.raises(ConfigError, match="no such policy"):
+                await call
+            with pytest.raises(ConfigError, match="no such policy"):
+                await serving
+        claimed.release()
 
 
 class TestIdle:
