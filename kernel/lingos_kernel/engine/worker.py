@@ -32,6 +32,9 @@ from lingos_kernel.engine.messages import (
     decode_command,
 )
 from lingos_kernel.engine.settings import EngineSettings
+from lingos_kernel.errors import EngineError
+
+log = logging.getLogger("lingos.worker")
 
 ENGINE_CORE = "lingos_kernel.engine.core:EngineCore"
 READ_BYTES = 1 << 16
@@ -109,6 +112,10 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _die_with_parent() -> None:
+    """Have Linux end this process with the thread that started it: the one of the kernel's loop.
+
+    Elsewhere, and if the parent was gone before this call, the closed pipe tells.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -134,11 +141,16 @@ def _configure(settings: EngineSettings) -> None:
 
 
 def _receive(commands_fd: int, inbox: Inbox) -> None:
+    """Take commands in until the parent is gone; then nobody is left to answer."""
     decoder = FrameDecoder()
-    while data := os.read(commands_fd, READ_BYTES):
-        for payload in decoder.feed(data):
-            inbox.put(decode_command(payload))
-    os._exit(0)  # the parent is gone: nobody is left to answer
+    try:
+        while data := os.read(commands_fd, READ_BYTES):
+            for payload in decoder.feed(data):
+                inbox.put(decode_command(payload))
+    except (EngineError, msgspec.MsgspecError):
+        log.critical("a command cannot be read: the engine must end", exc_info=True)
+        os._exit(1)
+    os._exit(0)
 
 
 def _write(events_fd: int, events: Sequence[Event]) -> None:

@@ -98,6 +98,16 @@ def test_end_of_input_ends_it(worker: Worker) -> None:
     assert worker.returncode == 0
 
 
+def test_unreadable_command_ends_it(worker: Worker) -> None:
+    """A command that it cannot read would leave the kernel waiting for ever, so it dies."""
+    assert worker.stdin
+    worker.stdin.write(b"\x01\x00\x00\x00\xff")
+    worker.stdin.flush()
+    _, err = listen(worker)
+    assert worker.wait() == 1
+    assert b"a command cannot be read" in err
+
+
 def test_prints_do_not_reach_the_pipe(tmp_path: Path) -> None:
     """What libraries and programs print goes to the log, not among the events."""
     (tmp_path / "noisy_core.py").write_text(NOISY)
