@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable, Hashable
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from lingos_kernel.syscalls.context import CallContext
     from lingos_kernel.syscalls.schema import Syscall
     from lingos_kernel.syscalls.work import Work
+
+log = logging.getLogger(__name__)
 
 
 class CallClock:
@@ -172,7 +175,10 @@ class Call:
         self.stream.put(outcome)
         callbacks, self._on_end = self._on_end, []
         for callback in callbacks:
-            callback(self)
+            try:
+                callback(self)
+            except Exception:  # whoever waited, the call must still leave the pipeline
+                log.exception("a callback at the end of call %s failed", self.call_id)
 
     async def events(self) -> AsyncGenerator[AnyEvent, None]:
         """Every event in order, the end last. For one reader, which should close it when done.

@@ -417,6 +417,18 @@ async def test_many_may_wait_for_the_result(rig: Any) -> None:
     assert [type(result) for result in results] == [asyncio.CancelledError, Cancelled, Cancelled]
 
 
+async def test_on_end(rig: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Callbacks run once at the end, or at once after it; one that fails harms nothing."""
+    rig.add(aadd)
+    call, told = rig.submit("test.aadd", arguments={"a": 1}), []
+    call.on_end(lambda call: 1 / 0)
+    call.on_end(told.append)
+    assert await call.result() == 2
+    call.on_end(told.append)
+    assert told == [call, call]
+    assert "ZeroDivisionError" in caplog.text
+
+
 async def test_stop_ends_everything(make_rig: Callable[..., Any]) -> None:
     """Shutting down ends running and queued calls, and refuses new ones."""
     rig = make_rig(bounds=Bounds(running=1))
