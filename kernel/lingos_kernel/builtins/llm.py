@@ -249,6 +249,8 @@ class LlmSyscalls:
         resident = await self._model(context, model)
         asked = [text, "N/A"] if calibrate else [text]
         prompts = [_label_prompt(resident, question, labels, each) for each in asked]
+        for prompt in prompts:  # computed once, then every label finds its pages
+            await self._prefill(context, resident, prompt)
         totals = await asyncio.gather(
             *(self._label(context, resident, prompt, x) for prompt in prompts for x in labels)
         )
@@ -261,6 +263,10 @@ class LlmSyscalls:
         return Classification(
             label=max(shares, key=lambda x: shares[x]), scores=shares, model=resident.name
         )
+
+    async def _prefill(self, context: Context, resident: Resident, prompt: list[int]) -> None:
+        """Bring a prompt's pages into the prefix tree."""
+        await self._services.generator.run(context, resident, prompt, SamplingParams(max_tokens=0))
 
     async def _label(
         self, context: Context, resident: Resident, prompt: list[int], label: str
