@@ -54,7 +54,7 @@ def main() -> None:
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.platform()}")
     asyncio.run(measure_calls(20 if options.quick else 2000))
     repeats = 1 if options.quick else 9
-    with tempfile.TemporaryDirectory() as bytecode:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as bytecode:
         environ = with_bytecode(bytecode)
         for statement in IMPORTS:
             time_import(statement, 1, environ)
