@@ -18,13 +18,13 @@ async def classify(
     labels: Annotated[list[str], Field(min_length=2, description="the labels to choose from")],
     text: Text = None,
     file: File = None,
-    question: str = "Which label fits the text best?",
+    question: str = "Topic",
     model: Model = None,
 ) -> dict[str, Any]:
     """Choose the label that fits a text, without training.
 
     Args:
-        question: what the label answers.
+        question: what the label is, in a word or two.
     """
     content = await read(text, file)
     result: dict[str, Any] = await context.call(
@@ -43,7 +43,7 @@ async def sentiment(
         "llm.classify",
         text=content,
         labels=SENTIMENTS,
-        question="What is the sentiment of the text?",
+        question="Sentiment",
         model=model,
     )
     return result

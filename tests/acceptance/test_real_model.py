@@ -163,3 +163,16 @@ async def test_a_real_file_is_summarized(kernel: Kernel, tmp_path: Path) -> None
     file.write_text(paragraph * 3, encoding="utf-8")
     result: dict[str, Any] = await kernel.call("text.summarize", file=str(file), sentences=1)
     assert 0 < len(result["text"]) < len(paragraph) * 3
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("I loved this film, wonderful acting.", "positive"),
+        ("What a waste of money.", "negative"),
+        ("The meeting is at 3 pm.", "neutral"),
+    ],
+)
+async def test_sentiment_of_plain_cases(kernel: Kernel, text: str, label: str) -> None:
+    """The label that fits is the likeliest, without training."""
+    assert (await kernel.call("text.sentiment", text=text))["label"] == label

@@ -229,26 +229,27 @@ class LlmSyscalls:
         context: Context,
         text: str,
         labels: Annotated[list[str], Field(min_length=2)],
-        question: str = "Which label fits the text best?",
+        question: str = "Topic",
         model: ModelName = None,
         calibrate: bool = True,
     ) -> Classification:
         """Choose the label that the model finds most likely for a text (zero-shot).
 
-        Each label is scored as the answer to the question; calibration divides by how likely the
-        label is without the text (domain-conditional PMI, Holtzman et al. 2021).
+        Each label is scored after the text and the question, by its mean log-probability per
+        token; calibration subtracts what it has without the text (domain-conditional PMI,
+        Holtzman et al. 2021).
 
         Args:
             text: the text to classify.
             labels: the labels to choose from.
-            question: what the label answers.
+            question: what the label is, in a word or two, such as Topic or Sentiment.
             calibrate: correct for labels that the model likes in general.
         """
         if not text.strip():
             raise EmptyPrompt("there is nothing to classify", hint="give some text")
         resident = await self._model(context, model)
         asked = [text, "N/A"] if calibrate else [text]
-        prompts = [_label_prompt(resident, question, labels, each) for each in asked]
+        prompts = [_label_prompt(resident, question, each) for each in asked]
         for prompt in prompts:  # computed once, then every label finds its pages
             await self._prefill(context, resident, prompt)
         totals = await asyncio.gather(
@@ -272,7 +273,7 @@ class LlmSyscalls:
         self, context: Context, resident: Resident, prompt: list[int], label: str
     ) -> float:
         """The mean log-probability per token (nats) of the label after the prompt."""
-        ids = resident.codec.encode(label)
+        ids = resident.codec.encode(f" {label}")
         params = SamplingParams(max_tokens=0, prompt_logprobs=0, prompt_logprobs_from=len(prompt))
         choices = await self._services.generator.run(context, resident, prompt + ids, params)
         return math.fsum(item.logprob for item in choices[0].prompt_logprobs) / len(ids)
@@ -288,6 +289,6 @@ class Classification(BaseModel):
     model: str
 
 
-def _label_prompt(resident: Resident, question: str, labels: list[str], text: str) -> list[int]:
-    asked = f"{question}\nLabels: {', '.join(labels)}\n\nText: {text}\n\nAnswer with one label."
-    return resident.codec.encode_chat([{"role": "user", "content": asked}])
+def _label_prompt(resident: Resident, question: str, text: str) -> list[int]:
+    """Plain text, as in a book: small models know better what follows there than in a chat."""
+    return resident.codec.encode(f'"{text}"\n{question}:', special=True)
