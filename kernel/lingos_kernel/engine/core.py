@@ -183,7 +183,6 @@ class EngineCore:
     def _load(self, command: LoadModel) -> list[Event]:
         spec = command.spec
         if spec.name not in self._models:
-            self._meter.measure()
             self.add_model(load_model(spec, self._settings, self._clock))
         return [self._models[spec.name].info]
 

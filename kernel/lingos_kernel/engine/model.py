@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from lingos_kernel.engine.batch import Part
 from lingos_kernel.engine.decoder import Decoder
 from lingos_kernel.engine.embedder import Embedder
 from lingos_kernel.engine.encoder import Encoder
+from lingos_kernel.engine.floor import largest_matrix, memory_bandwidth, step_bytes
 from lingos_kernel.engine.intake import Intake
 from lingos_kernel.engine.kv_cache import KvCache, LayerShape, page_bytes
 from lingos_kernel.engine.messages import ModelLoaded, ModelSpec
@@ -55,13 +57,23 @@ class LoadedModel:
     """One model of the engine, causal or encoder."""
 
     def __init__(
-        self, spec: ModelSpec, info: ModelLoaded, decoder: Decoder | None, encoder: Encoder
+        self,
+        spec: ModelSpec,
+        info: ModelLoaded,
+        decoder: Decoder | None,
+        encoder: Encoder,
+        *,
+        step_bytes: int,
+        bandwidth: float,
     ) -> None:
+        """`step_bytes`: the least of the weights that a decode step reads, at `bandwidth`."""
         self.spec = spec
         self.info = info
         self.decoder = decoder
         """None for encoders."""
         self.encoder = encoder
+        self.step_bytes = step_bytes
+        self.bandwidth = bandwidth
 
     @property
     def is_busy(self) -> bool:
@@ -82,8 +94,11 @@ def load_model(
     device = resolve_device(spec.device if spec.device != "auto" else settings.device)
     dtype = resolve_dtype(spec.dtype if spec.dtype != "auto" else settings.dtype, device)
     load = load_causal if spec.kind == "causal" else load_encoder
-    model = load(Path(spec.path), device=device, dtype=dtype)
-    codec = TextCodec.load(Path(spec.path))
+    path = Path(spec.path)
+    with ThreadPoolExecutor(1) as reader:  # reading the tokenizer takes as long as the weights
+        reading = reader.submit(TextCodec.load, path)
+        model = load(path, device=device, dtype=dtype)
+        codec = reading.result()
     return assemble(model, codec, spec, settings, clock, started_s=started_s)
 
 
@@ -136,7 +151,15 @@ def assemble(
     )
     decoder = _decoder(model, found, shapes, info, codec, settings, clock) if found else None
     encoder = _encoder(model, info, codec)
-    return LoadedModel(spec, replace(info, load_s=clock() - began_s), decoder, encoder)
+    bandwidth = memory_bandwidth(largest_matrix(model))
+    return LoadedModel(
+        spec,
+        replace(info, load_s=clock() - began_s),
+        decoder,
+        encoder,
+        step_bytes=step_bytes(model) if decoder else 0,
+        bandwidth=bandwidth,
+    )
 
 
 def verify(model: Any, found: Found, name: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -40,18 +39,11 @@ class Meter:
         self._process = psutil.Process()
         self._steps: deque[_Step] = deque()
         self._last_sent_s = -INTERVAL_S
-        self._began_s = clock()
         self._step = 0
         self._prompt_tokens = 0
         self._output_tokens = 0
         self._gone_preemptions = 0
         self._gone_cached = 0
-        self.bandwidth = 0.0
-        """Bytes a second that the device reads; 0 until `measure`."""
-
-    def measure(self) -> None:
-        """Measure the memory bandwidth, unless that was done."""
-        self.bandwidth = self.bandwidth or memory_bandwidth(self._device)
 
     def count(self, work: StepWork, started_s: float, model: LoadedModel) -> None:
         """Take in a step of a causal model."""
@@ -60,9 +52,9 @@ class Meter:
         self._prompt_tokens += work.prompt_tokens
         self._output_tokens += work.output_tokens
         floor_s = 0.0
-        if work.is_decode and self.bandwidth:
+        if work.is_decode and work.output_tokens:
             kv_bytes = work.kv_slots * model.info.page_bytes // PAGE_SLOTS
-            floor_s = (model.info.weight_bytes + kv_bytes) / self.bandwidth
+            floor_s = (model.step_bytes + kv_bytes) / model.bandwidth
         self._steps.append(_Step(now_s, now_s - started_s, work, floor_s))
         self._forget(now_s)
 
@@ -121,20 +113,6 @@ class Meter:
 
 def _ratio(part: float, whole: float) -> float:
     return part / whole if whole > 0 else 0.0
-
-
-def memory_bandwidth(device: torch.device, size: int = 4096) -> float:
-    """Bytes a second that a product of a matrix and a vector reads; takes about 20 ms on a CPU."""
-    matrix = torch.ones(size, size, device=device)
-    vector = torch.ones(size, device=device)
-    best_s = float("inf")
-    for _ in range(4):
-        started_s = time.perf_counter()
-        torch.mv(matrix, vector)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        best_s = min(best_s, time.perf_counter() - started_s)
-    return matrix.numel() * matrix.itemsize / best_s
 
 
 def _model_stats(model: LoadedModel) -> ModelStats:
