@@ -24,6 +24,7 @@ from lingos_kernel.models.catalogue import DEFAULTS, CatalogueEntry
 from lingos_kernel.models.store import ModelStore
 from lingos_kernel.plugins import PluginHost
 from lingos_kernel.processes import ProcessTable
+from lingos_kernel.processes.exits import Exits
 from lingos_kernel.queue.broker import Broker, open_broker
 from lingos_kernel.queue.mailbox import Mailboxes
 from lingos_kernel.queue.topics import Topics
@@ -203,6 +204,7 @@ class Kernel:
             store=self.store,
             residency=self.residency,
             processes=self.processes,
+            exits=Exits(self.processes),
             requests=requests,
             generator=Generator(self.engine, self.processes, requests),
             table=self.table,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from lingos_kernel.engine.messages import (
     FinishReason,
@@ -17,9 +18,10 @@ from lingos_kernel.engine.messages import (
     Usage,
 )
 from lingos_kernel.engine.protocol import Engine
-from lingos_kernel.engine.requests import Requests, Work
+from lingos_kernel.engine.requests import Requests
 from lingos_kernel.engine.residency import Resident
 from lingos_kernel.errors import EmptyPrompt, QuotaExceeded
+from lingos_kernel.memory.pages import PAGE_SLOTS
 from lingos_kernel.models.text_codec import TextCodec
 from lingos_kernel.processes.table import ProcessTable
 from lingos_kernel.syscalls.spec import Context
@@ -65,31 +67,37 @@ class Generator:
         """Stream a request's outputs, adding them to `choices` (one per `params.n`)."""
         if not prompt_ids:
             raise EmptyPrompt("the prompt is empty", hint="give some text to answer")
-        work = self._requests.work(context.pid)
+        pid, prompt_tokens = context.pid, len(prompt_ids)
+        params = self._within_limits(pid, prompt_tokens, params)
+        pages = pages_needed(prompt_tokens, params.max_tokens, params.n)
+        work = self._requests.work(pid)
         work.model = model.name
-        with self._requests.track(context.pid) as request_id:
+        with self._requests.track(pid) as request_id, self._processes.holding(pid, pages=pages):
             request = Generate(
                 request_id=request_id,
                 model=model.name,
                 prompt_ids=tuple(prompt_ids),
-                params=self._within_limits(context.pid, len(prompt_ids), params),
-                priority=self._processes.get(context.pid).priority,
-                pid=context.pid,
-                program=str(context.pid),
+                params=params,
+                priority=self._processes.get(pid).priority,
+                pid=pid,
+                program=str(self._processes.root(pid)),
                 tenant=context.principal.tenant,
             )
             outputs = self._engine.generate(request)
-            if self._requests.is_held(context.pid):
+            if self._requests.is_held(pid):
                 self._engine.pause(request_id)
+            self._processes.charge(pid, tokens=prompt_tokens)
             try:
                 async for output in outputs:
                     choices[output.choice].add(output)
+                    self._processes.charge(pid, tokens=len(output.token_ids))
                     if output.usage is not None:
                         work.first_token_s = output.usage.first_token_s
                     yield output
             finally:
                 await outputs.aclose()
-                self._account(context.pid, work, len(prompt_ids), choices)
+                work.prompt_tokens += prompt_tokens
+                work.output_tokens += sum(len(choice.token_ids) for choice in choices)
 
     async def run(
         self, context: Context, model: Resident, prompt_ids: list[int], params: SamplingParams
@@ -103,24 +111,38 @@ class Generator:
     def _within_limits(
         self, pid: int, prompt_tokens: int, params: SamplingParams
     ) -> SamplingParams:
-        """The parameters with max_tokens cut to what the process has left."""
-        left = self._processes.remaining(pid).tokens
-        if left is None:
-            return params
-        most = (left - prompt_tokens) // params.n
-        if most < min(params.max_tokens, 1):
-            raise QuotaExceeded(
-                f"a prompt of {prompt_tokens} tokens does not fit into the {left} tokens that"
-                f" process {pid} has left",
-                hint="raise its limit, or open another process",
-            )
-        return msgspec.structs.replace(params, max_tokens=min(params.max_tokens, most))
+        """The parameters with max_tokens cut to the tokens and pages that the process has left."""
+        left = self._processes.remaining(pid)
+        most = params.max_tokens
+        if left.tokens is not None:
+            most = min(most, (left.tokens - prompt_tokens) // params.n)
+            _check_room(most, params, f"{prompt_tokens} tokens", f"{left.tokens} tokens", pid)
+        if left.pages is not None:
+            most = min(most, tokens_that_fit(prompt_tokens, left.pages, params.n))
+            _check_room(most, params, f"{prompt_tokens} tokens", f"{left.pages} KV pages", pid)
+        return params if most == params.max_tokens else replace(params, max_tokens=most)
 
-    def _account(self, pid: int, work: Work, prompt_tokens: int, choices: list[Choice]) -> None:
-        produced = sum(len(choice.token_ids) for choice in choices)
-        work.prompt_tokens += prompt_tokens
-        work.output_tokens += produced
-        self._processes.charge(pid, tokens=prompt_tokens + produced)
+
+def pages_needed(prompt_tokens: int, max_tokens: int, n: int) -> int:
+    """KV pages that a request may come to hold: whole prompt pages are shared by its choices."""
+    shared, tail = divmod(prompt_tokens, PAGE_SLOTS)
+    return shared + n * -(-(tail + max_tokens) // PAGE_SLOTS)
+
+
+def tokens_that_fit(prompt_tokens: int, pages: int, n: int) -> int:
+    """The most output tokens per choice that need at most so many pages; below 0: none do."""
+    shared, tail = divmod(prompt_tokens, PAGE_SLOTS)
+    return (pages - shared) // n * PAGE_SLOTS - tail
+
+
+def _check_room(most: int, params: SamplingParams, prompt: str, left: str, pid: int) -> None:
+    """Raise unless the prompt fits, with one token of output when any is wanted."""
+    if most < min(params.max_tokens, 1):
+        raise QuotaExceeded(
+            f"a prompt of {prompt} does not fit into the {left} that process {pid} has left",
+            hint="raise its limit, or open another process",
+            pid=pid,
+        )
 
 
 def new_choices(params: SamplingParams) -> list[Choice]:

@@ -13,6 +13,7 @@ from lingos_kernel.engine.residency import Residency
 from lingos_kernel.models.progress import PullProgress
 from lingos_kernel.models.store import ModelStore
 from lingos_kernel.plugins import PluginHost
+from lingos_kernel.processes.exits import Exits
 from lingos_kernel.processes.table import ProcessTable
 from lingos_kernel.queue.broker import Broker
 from lingos_kernel.queue.mailbox import Mailboxes
@@ -34,6 +35,7 @@ class Services:
     store: ModelStore
     residency: Residency
     processes: ProcessTable
+    exits: Exits
     requests: Requests
     generator: Generator
     table: SyscallTable

@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-from lingos_kernel.processes.process import Limits, Process, ProcessKind, Signal, Used
+from lingos_kernel.processes.process import (
+    Limits,
+    OnParentEnd,
+    Process,
+    ProcessKind,
+    Signal,
+    Used,
+)
 from lingos_kernel.processes.table import ProcessObserver, ProcessTable
 
-__all__ = ["Limits", "Process", "ProcessKind", "ProcessObserver", "ProcessTable", "Signal", "Used"]
+__all__ = [
+    "Limits",
+    "OnParentEnd",
+    "Process",
+    "ProcessKind",
+    "ProcessObserver",
+    "ProcessTable",
+    "Signal",
+    "Used",
+]

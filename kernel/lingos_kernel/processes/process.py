@@ -10,6 +10,8 @@ from lingos_kernel.errors import InvalidArguments
 from lingos_kernel.security.principal import Principal
 
 ProcessKind = Literal["kernel", "session", "job", "agent", "call"]
+OnParentEnd = Literal["reparent", "end"]
+"""What becomes of a process whose parent ends: it moves up to the grandparent, or ends too."""
 ProcessState = Literal["idle", "waiting", "running", "stopped", "ended"]
 
 MOST_URGENT, LEAST_URGENT = -20, 19
@@ -98,6 +100,11 @@ class Process:
     created_s: float
     """On the table's clock, as the other times here."""
     used: Used = field(default_factory=Used)
+    on_parent_end: OnParentEnd = "reparent"
+    is_durable: bool = False
+    """Whether it outlives the kernel that opened it."""
+    context: str = ""
+    """The conversation that it continued last."""
     stopped: bool = False
     ended_s: float | None = None
     ended_why: str = ""

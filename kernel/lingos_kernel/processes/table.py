@@ -8,25 +8,25 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import Protocol
 
-from lingos_kernel.errors import InvalidArguments, NotPermitted, QuotaExceeded, UnknownProcess
+from lingos_kernel.errors import NotPermitted, UnknownProcess
+from lingos_kernel.processes import books
 from lingos_kernel.processes.process import (
-    LEAST_URGENT,
-    MOST_URGENT,
     NO_LIMITS,
     Limits,
+    OnParentEnd,
     Process,
     ProcessKind,
     Signal,
 )
+from lingos_kernel.processes.rights import ADMIN, check_priority, check_rights, owns
 from lingos_kernel.security.principal import Principal
 
 log = logging.getLogger(__name__)
 
-ADMIN = "proc.admin"
-"""The capability to act on other principals' processes, and to be more urgent than 0."""
 KERNEL_PID = 1
 HISTORY = 256
 
@@ -75,36 +75,46 @@ class ProcessTable:
 
     def get(self, pid: int) -> Process:
         """The live process; raises `UnknownProcess`, which says so when it has ended."""
+        process = self.find(pid)
+        if process.ended_s is not None:
+            raise _unknown(pid, f"has ended ({process.ended_why})")
+        return process
+
+    def find(self, pid: int) -> Process:
+        """The process, live or among the last that ended; raises `UnknownProcess`."""
         process = self._live.get(pid)
-        if process is not None:
-            return process
-        ended = next((p for p in reversed(self._ended) if p.pid == pid), None)
-        what = f"has ended ({ended.ended_why})" if ended else "does not exist"
-        raise UnknownProcess(
-            f"process {pid} {what}", hint="`lingos ps` lists the processes", pid=pid
-        )
+        if process is None:
+            process = next((p for p in reversed(self._ended) if p.pid == pid), None)
+        if process is None:
+            raise _unknown(pid, "does not exist")
+        return process
 
     def owned(self, pid: int, by: Principal) -> Process:
         """The live process, when `by` may act on it; else raises `NotPermitted`."""
         process = self.get(pid)
-        if not _owns(by, process) and not by.may(ADMIN):
-            raise NotPermitted(
-                f"process {pid} belongs to {process.principal.name}, not to {by.name}",
-                hint=f"acting on it needs the capability {ADMIN}",
-                pid=pid,
-            )
+        check_rights(process, by)
         return process
 
     def processes(self, by: Principal | None = None, *, ended: bool = False) -> list[Process]:
         """Processes by pid; those that `by` may act on, or all; with the ended ones by choice."""
         found = [*(self._ended if ended else ()), *self._live.values()]
         if by is not None and not by.may(ADMIN):
-            found = [p for p in found if _owns(by, p)]
+            found = [p for p in found if owns(by, p)]
         return sorted(found, key=lambda p: p.pid)
 
     def children(self, pid: int) -> list[Process]:
         """The live children of a process."""
         return [p for p in self._live.values() if p.parent == pid]
+
+    def root(self, pid: int) -> int:
+        """The topmost ancestor below the kernel: the program that a process is part of."""
+        return next(reversed([process.pid for process in self._line(pid)]), pid)
+
+    def is_below(self, pid: int, ancestor: int) -> bool:
+        """Whether a live process is a descendant of another."""
+        if ancestor == KERNEL_PID:
+            return pid != KERNEL_PID
+        return pid != ancestor and any(p.pid == ancestor for p in self._line(pid))
 
     def tree(self) -> list[tuple[int, Process]]:
         """Every live process with its depth, parents before children, in order of pids."""
@@ -131,6 +141,8 @@ class ProcessTable:
         priority: int | None = None,
         model: str = "",
         limits: Limits = NO_LIMITS,
+        on_parent_end: OnParentEnd = "reparent",
+        is_durable: bool = False,
     ) -> Process:
         """A new process. Priority defaults to the parent's; the parent's limits hold for it too.
 
@@ -143,30 +155,63 @@ class ProcessTable:
             check_priority(priority, by=principal, now=above.priority)
         self._last_pid += 1
         process = Process(
-            self._last_pid, parent, principal, kind, command, model, priority, limits, self._clock()
+            self._last_pid,
+            parent,
+            principal,
+            kind,
+            command,
+            model,
+            priority,
+            limits,
+            self._clock(),
+            on_parent_end=on_parent_end,
+            is_durable=is_durable,
         )
         self._live[process.pid] = process
         return process
 
+    def restore(self, processes: Iterable[Process], *, last_pid: int) -> None:
+        """Take in processes of an earlier kernel, under their own pids; new pids come after.
+
+        Before anything was opened. Stopped ones are held; one whose parent is not there any more
+        goes to the kernel.
+        """
+        assert self._last_pid == KERNEL_PID, "processes are restored before any is opened"
+        self._live.update({process.pid: process for process in processes})
+        self._last_pid = max(last_pid, *self._live)
+        for process in self._live.values():
+            if process.pid != KERNEL_PID and process.parent not in self._live:
+                process.parent = KERNEL_PID
+            if process.stopped:
+                self._tell("stopped", process.pid)
+
     def close(self, pid: int, why: str = "closed") -> None:
-        """End a process: its calls are cancelled, its children go to the kernel.
+        """End a process: its calls are cancelled, its children end too or move up, as they asked.
 
         A process that has ended already is left as it is; pid 1 stays.
         """
-        process = self._live.get(pid)
-        if process is None or pid == KERNEL_PID:
+        if pid == KERNEL_PID or pid not in self._live:
             return
-        process.ended_s = self._clock()
-        process.ended_why = why
-        del self._live[pid]
-        if process.kind != "call":  # the ring of finished calls tells of those
-            self._ended.append(process)
-        for child in self.children(pid):
-            child.parent = process.parent if process.parent in self._live else KERNEL_PID
-        if process.calls:
-            self._tell("cancel_calls", pid, f"process {pid} has ended ({why})")
-        for let_go in self._on_end:
-            _isolated(let_go, pid)
+        heir = self._live[pid].parent
+        ending = [(self._live.pop(pid), why)]
+        for process, _ in ending:  # grows as it goes: a tree of any depth
+            for child in self.children(process.pid):
+                if child.on_parent_end == "end":
+                    reason = f"its parent {process.pid} has ended"
+                    ending.append((self._live.pop(child.pid), reason))
+                else:
+                    child.parent = heir
+        for process, reason in ending:
+            process.ended_s, process.ended_why = self._clock(), reason
+            if process.kind != "call":  # the ring of finished calls tells of those
+                self._ended.append(process)
+        for process, reason in ending:
+            if process.calls:
+                self._tell(
+                    "cancel_calls", process.pid, f"process {process.pid} has ended ({reason})"
+                )
+            for let_go in self._on_end:
+                _isolated(let_go, process.pid)
 
     # Acting
 
@@ -216,37 +261,25 @@ class ProcessTable:
 
         Never raises; ended processes are charged no more.
         """
-        for process in self._line(pid):
-            used = process.used
-            used.tokens += tokens
-            used.seconds += seconds
-            used.tool_calls += tool_calls
-            used.pages += pages
+        books.charge(
+            self._line(pid), tokens=tokens, seconds=seconds, tool_calls=tool_calls, pages=pages
+        )
+
+    def holding(self, pid: int, *, pages: int) -> AbstractContextManager[None]:
+        """Count KV pages for the process and its ancestors while the block runs."""
+        return books.holding(self._line(pid), pages)
 
     def check_limits(self, pid: int, *, tool_calls: bool = False) -> None:
         """Raise `QuotaExceeded` when a limit of the process or an ancestor is used up.
 
         The limits of tool calls and pages bind only who wants more of them: `tool_calls` says
-        that a tool call is wanted; the engine keeps to the pages.
+        that a tool call is wanted; generation keeps to the pages.
         """
-        for process in self._line(pid):
-            if what := process.used_up(tool_calls=tool_calls):
-                raise QuotaExceeded(
-                    f"process {process.pid} ({process.command}) has used {what}",
-                    hint="raise its limit, or open another process",
-                    pid=process.pid,
-                )
+        books.check(self._line(pid), tool_calls=tool_calls)
 
     def remaining(self, pid: int) -> Limits:
         """The least that the process and its ancestors have left of each limit."""
-        lefts = [p.remaining() for p in self._line(pid) if p.limits is not NO_LIMITS]
-        if not lefts:
-            return NO_LIMITS
-        least: dict[str, Any] = {
-            name: min((v for left in lefts if (v := getattr(left, name)) is not None), default=None)
-            for name in Limits.__slots__
-        }
-        return Limits(**least)
+        return books.remaining(self._line(pid))
 
     def _line(self, pid: int) -> Iterator[Process]:
         """The live process and its live ancestors, below the kernel."""
@@ -260,28 +293,13 @@ class ProcessTable:
             _isolated(getattr(observer, what), *arguments)
 
 
+def _unknown(pid: int, what: str) -> UnknownProcess:
+    return UnknownProcess(f"process {pid} {what}", hint="`lingos ps` lists the processes", pid=pid)
+
+
 def _isolated(act: Callable[..., object], *arguments: object) -> None:
     """Carry out what was decided; one that cannot must not keep the others from it."""
     try:
         act(*arguments)
     except Exception:
         log.exception("%r failed", act)
-
-
-def _owns(principal: Principal, process: Process) -> bool:
-    theirs = process.principal
-    return principal.name == theirs.name and principal.tenant == theirs.tenant
-
-
-def check_priority(priority: int, *, by: Principal, now: int) -> None:
-    """Raise unless `by` may go from priority `now` to this one: below 0 takes `proc.admin`."""
-    if not MOST_URGENT <= priority <= LEAST_URGENT:
-        raise InvalidArguments(
-            f"priority {priority} is out of range",
-            hint=f"use {MOST_URGENT} (most urgent) to {LEAST_URGENT}",
-        )
-    if priority < min(now, 0) and not by.may(ADMIN):
-        raise NotPermitted(
-            f"priority {priority} is more urgent than {by.name} may be",
-            hint=f"use 0 to {LEAST_URGENT}; below 0 needs the capability {ADMIN}",
-        )

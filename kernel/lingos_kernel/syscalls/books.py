@@ -24,6 +24,16 @@ class Audit(Protocol):
         """Keep a record; returns at once and never raises."""
 
 
+class CallWatcher(Protocol):
+    """Is told of every call; must return at once and never raise."""
+
+    def begun(self, call: Call) -> None:
+        """A call was accepted."""
+
+    def ended(self, call: Call) -> None:
+        """A call ended."""
+
+
 class Books:
     """Counts every ended call and keeps the last ones."""
 
@@ -33,6 +43,12 @@ class Books:
         self._stats: dict[str, SyscallStats] = {}
         self.calls_total = 0
         self.calls_failed = 0
+        self.watchers: list[CallWatcher] = []
+
+    def begin(self, call: Call) -> None:
+        """Tell the watchers of an accepted call."""
+        for watcher in self.watchers:
+            watcher.begun(call)
 
     def record(self, call: Call) -> None:
         """Enter an ended call."""
@@ -61,6 +77,8 @@ class Books:
             stats.run_s += call.run_s
         if self._audit is not None:
             self._audit.append(_audit_record(call, record))
+        for watcher in self.watchers:
+            watcher.ended(call)
 
     def finished(self, limit: int | None) -> list[FinishedCall]:
         """The calls that ended last, at most `limit`, the newest at the end."""

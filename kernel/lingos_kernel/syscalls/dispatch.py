@@ -12,7 +12,8 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -26,10 +27,10 @@ from lingos_kernel.errors import (
     QuotaExceeded,
 )
 from lingos_kernel.processes import Process, ProcessTable
-from lingos_kernel.processes.table import check_priority
+from lingos_kernel.processes.rights import check_priority
 from lingos_kernel.security.principal import Principal
 from lingos_kernel.syscalls.admission import Admission, Bounds
-from lingos_kernel.syscalls.books import Audit, Books
+from lingos_kernel.syscalls.books import Audit, Books, CallWatcher
 from lingos_kernel.syscalls.call import Call, CallClock
 from lingos_kernel.syscalls.checks import NOBODY, check
 from lingos_kernel.syscalls.context import CallContext
@@ -198,6 +199,7 @@ class Dispatcher:
         call.context = CallContext(call, self)
         self._live[call.call_id] = call
         call.stream.put(Accepted(call.call_id, call.pid))
+        self._books.begin(call)
         return starts
 
     def _find_process(self, call: Call, pid: int | None) -> Process | None:
@@ -381,6 +383,15 @@ class Dispatcher:
     def syscall_stats(self) -> dict[str, SyscallStats]:
         """How often each syscall was called and what that cost, since the start."""
         return self._books.syscall_stats()
+
+    @contextmanager
+    def watched(self, watcher: CallWatcher) -> Iterator[None]:
+        """Tell the watcher of every call while the block runs."""
+        self._books.watchers.append(watcher)
+        try:
+            yield
+        finally:
+            self._books.watchers.remove(watcher)
 
     def timings(self) -> list[tuple[int, float]]:
         """(calls, mean seconds) of each syscall called so far: the sum E of the design."""

@@ -200,6 +200,67 @@ def test_end_is_told_and_children_move_up(table: ProcessTable) -> None:
     assert gone == [middle.pid, top.pid]
 
 
+def test_children_end_with_their_parent_when_they_asked_to(table: ProcessTable) -> None:
+    """`end` takes a child and those below it that ask the same along; others move up."""
+    top = table.open(ANN, "top")
+    middle = table.open(ANN, "middle", parent=top.pid)
+    ends = table.open(ANN, "ends", parent=middle.pid, on_parent_end="end")
+    below = table.open(ANN, "below", parent=ends.pid, on_parent_end="end")
+    stays = table.open(ANN, "stays", parent=ends.pid)
+    table.close(middle.pid, "killed")
+    assert (ends.state, below.state) == ("ended", "ended")
+    assert ends.ended_why == f"its parent {middle.pid} has ended"
+    assert below.ended_why == f"its parent {ends.pid} has ended"
+    assert stays.parent == top.pid
+
+
+def test_a_deep_tree_ends_at_once(table: ProcessTable) -> None:
+    """A tree of any depth ends without recursion."""
+    pid = top = table.open(ANN, "top").pid
+    for _ in range(3000):
+        pid = table.open(ANN, "x", parent=pid, on_parent_end="end").pid
+    table.close(top)
+    assert [p.pid for p in table.processes()] == [1]
+
+
+def test_the_program_is_the_topmost_process(table: ProcessTable) -> None:
+    """All descendants of a process belong to its program; after its end each is its own."""
+    top = table.open(ANN, "agent", kind="agent")
+    low = table.open(ANN, "tool", parent=table.open(ANN, "step", parent=top.pid).pid)
+    other = table.open(ANN, "other")
+    assert table.root(low.pid) == table.root(top.pid) == top.pid
+    assert table.root(other.pid) == other.pid
+    assert table.root(99) == 99
+    assert table.is_below(low.pid, top.pid)
+    assert table.is_below(low.pid, 1)
+    assert not table.is_below(top.pid, top.pid)
+    assert not table.is_below(other.pid, top.pid)
+    table.close(top.pid)
+    assert table.root(low.pid) == low.parent
+
+
+def test_processes_of_an_earlier_kernel(table: ProcessTable, observer: Observer) -> None:
+    """They keep their pids, stopped ones are held, and new pids come after all of them."""
+
+    def earlier(pid: int, parent: int, **changes: Any) -> Process:
+        return Process(pid, parent, ANN, "session", "sh", "", 0, Limits(), 0.0, **changes)
+
+    table.restore([earlier(7, 1), earlier(9, 7, stopped=True), earlier(8, 3)], last_pid=30)
+    assert [(p.pid, p.parent) for p in table.processes()] == [(1, 0), (7, 1), (8, 1), (9, 7)]
+    assert observer.told == [("stopped", 9)]
+    assert table.open(ANN, "new").pid == 31
+
+
+def test_pages_are_given_back_by_a_process_that_ended(table: ProcessTable) -> None:
+    """What a process held is no longer counted for its ancestors, even when it ended meanwhile."""
+    top = table.open(ANN, "top", limits=Limits(pages=10))
+    low = table.open(ANN, "low", parent=top.pid)
+    with table.holding(low.pid, pages=4):
+        assert table.remaining(low.pid).pages == 6
+        table.close(low.pid)
+    assert table.remaining(top.pid).pages == 10
+
+
 def test_state_and_waiting(table: ProcessTable, clock: Clock) -> None:
     """The state follows from the calls; waiting is counted from the oldest queued one."""
     process = table.open(ANN, "x")
@@ -270,7 +331,8 @@ class Life(RuleBasedStateMachine):
     def open(self, data: st.DataObject) -> None:
         """Open one below any live one."""
         parent = data.draw(st.sampled_from([1, *(p.pid for p in self.live())]))
-        self.opened.append(self.table.open(ROOT, "x", parent=parent))
+        how = data.draw(st.sampled_from(["reparent", "end"]))
+        self.opened.append(self.table.open(ROOT, "x", parent=parent, on_parent_end=how))
 
     @precondition(lambda self: self.live())
     @rule(data=st.data(), signal=st.sampled_from(list(Signal)))
