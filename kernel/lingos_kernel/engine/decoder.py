@@ -24,7 +24,6 @@ from lingos_kernel.engine.runner import ModelRunner
 from lingos_kernel.engine.sampler import Sampler, prompt_logprobs
 from lingos_kernel.engine.sequence import Request, Sequence
 from lingos_kernel.errors import InvalidArguments, LingOSError, to_wire
-from lingos_kernel.scheduling.batcher import share_budget
 
 SCORED_TOKENS = 128
 """Most tokens in one step of a sequence whose prompt is scored: each has a row of logits."""
@@ -82,7 +81,7 @@ class Decoder:
     def _decide(self) -> list[tuple[Sequence, Part]]:
         """Who computes what; gives them their pages. Parts of one token come first."""
         self.roster.settle()
-        shares = share_budget(self.roster.running, self._max_batch_tokens)
+        shares = self.roster.share(self._max_batch_tokens)
         copies = [self.roster.make_writable(sequence) for sequence, _ in shares]
         self._runner.copy_pages([copy for copy in copies if copy])
         parts = [(sequence, self._part(sequence, tokens)) for sequence, tokens in shares]
@@ -113,7 +112,7 @@ class Decoder:
             count = len(part.token_ids) - part.logits_from
             self._score(sequence, part, logits[row : row + count])
             row += count
-            self._book(sequence, len(part.token_ids))
+            self.roster.book(sequence, len(part.token_ids))
             if not sequence.remaining:
                 ready += [(member, row - 1) for member in self._complete(sequence)]
         self.last_work = StepWork(
@@ -123,12 +122,6 @@ class Decoder:
             is_decode=all(len(part.token_ids) == 1 for _, part in parts),
         )
         self._choose(ready, logits)
-
-    def _book(self, sequence: Sequence, tokens: int) -> None:
-        sequence.computed += tokens
-        sequence.served_tokens += tokens
-        if sequence.state == "prefill":
-            self.roster.commit(sequence)
 
     def _score(self, sequence: Sequence, part: Part, logits: Tensor) -> None:
         position = sequence.next_score

@@ -35,7 +35,7 @@ from lingos_kernel.models.loader import (
     resolve_dtype,
 )
 from lingos_kernel.models.text_codec import TextCodec
-from lingos_kernel.scheduling.policy import make_policy
+from lingos_kernel.scheduling.catalogue import make_policy
 
 KV_SHARE = {"cpu": 0.25, "cuda": 0.6}
 """Of the memory that is free beside the weights; other models and programs want some too."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from lingos_kernel.engine.sequence import Request, Sequence, State
 from lingos_kernel.memory.ledger import PageLedger
 from lingos_kernel.memory.pages import PAGE_SLOTS
-from lingos_kernel.scheduling.batcher import place
+from lingos_kernel.scheduling.batcher import SWAPS_PER_STEP, Placement, place, share_budget
 from lingos_kernel.scheduling.policy import Policy
 from lingos_kernel.scheduling.waiting import WaitingQueue
 
@@ -54,6 +54,7 @@ class Roster:
         self.requests[request.id] = request
         for sequence in sequences:
             request.sequences.append(sequence)
+            self._policy.on_joined(sequence)
             self.waiting.add(sequence)
 
     def remove(self, request: Request) -> None:
@@ -81,6 +82,7 @@ class Roster:
         for sequence in request.sequences:
             if sequence.key not in self.paused:
                 self._withdraw(sequence)
+                self._policy.on_left(sequence)
                 self._set_state(sequence, "paused")
                 self.paused[sequence.key] = sequence
 
@@ -90,6 +92,7 @@ class Roster:
         for sequence in request.sequences:
             if self.paused.pop(sequence.key, None) is None:
                 continue
+            self._policy.on_joined(sequence)
             if sequence.holding and self.has_room:
                 self.running.append(sequence)
                 self._set_running(sequence)
@@ -98,27 +101,36 @@ class Roster:
                 self._set_state(sequence, "waiting")
                 self.waiting.add(sequence)
 
+    # The policy
+
+    def set_policy(self, policy: Policy) -> None:
+        """Go on by another policy; whoever waits, runs or is paused goes on doing so."""
+        for sequence in (*self.running, *self.waiting):
+            policy.on_joined(sequence)
+        self._policy = policy
+        self.waiting.set_policy(policy)
+
     # Sequences
 
     def settle(self) -> None:
         """Preempt and admit, until everybody who is to run has a place."""
-        if self._policy.is_dynamic:
-            self.waiting.rerank()
-        while True:
-            placement = place(
-                self.running,
-                self.waiting,
-                [sequence for sequence in self.paused.values() if sequence.holding],
-                policy=self._policy,
-                max_running=self._max_running,
-                available_pages=self.ledger.available_pages,
-                cost=self._cost,
-            )
-            if placement.preempt is None:
-                break
-            self.preempt(placement.preempt)
-        for sequence in placement.admit:
-            self.admit(sequence)
+        swaps_left = SWAPS_PER_STEP
+        while placement := self._place(swaps_left):
+            for sequence in placement.preempt:
+                self.preempt(sequence)
+            swaps_left -= len(placement.preempt)
+            for sequence in placement.admit:
+                self.admit(sequence)
+
+    def share(self, budget: int) -> list[tuple[Sequence, int]]:
+        """How many tokens each running sequence computes in this step, decoding ones first."""
+        return share_budget(self.running, budget, self._policy)
+
+    def book(self, sequence: Sequence, tokens: int) -> None:
+        """Account for computed tokens of a running sequence."""
+        self._policy.on_served(sequence, sequence.advance(tokens))
+        if sequence.state == "prefill":
+            self.commit(sequence)
 
     def victim(self) -> Sequence:
         """The running sequence that gives way first."""
@@ -158,6 +170,7 @@ class Roster:
         else it waits, and will find them in the prefix tree.
         """
         child.request.sequences.append(child)
+        self._policy.on_joined(child)
         if parent.holding is None or parent.remaining > 1 or not self.has_room:
             self.waiting.add(child)
             return False
@@ -172,6 +185,8 @@ class Roster:
 
     def end(self, sequence: Sequence) -> None:
         """Forget a sequence; its full pages stay cached."""
+        if sequence.key not in self.paused:
+            self._policy.on_left(sequence)
         self._withdraw(sequence)
         self._release(sequence)
         sequence.request.sequences.remove(sequence)
@@ -206,6 +221,18 @@ class Roster:
             assert sequence.holding is not None
             assert sequence.computed < len(sequence.tokens)
         self.ledger.check_integrity([s.holding for s in everybody if s.holding])
+
+    def _place(self, swaps_left: int) -> Placement[Sequence]:
+        return place(
+            self.running,
+            self.waiting,
+            [sequence for sequence in self.paused.values() if sequence.holding],
+            policy=self._policy,
+            max_running=self._max_running,
+            available_pages=self.ledger.available_pages,
+            cost=self._cost,
+            swaps_left=swaps_left,
+        )
 
     def _cost(self, sequence: Sequence) -> int:
         return self.ledger.cost(sequence.tenant, sequence.matchable, len(sequence.tokens))

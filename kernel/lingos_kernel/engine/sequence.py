@@ -72,6 +72,7 @@ class Sequence:
         "outputs",
         "preemptions",
         "prompt_tokens",
+        "reached",
         "request",
         "row",
         "running_s",
@@ -105,6 +106,9 @@ class Sequence:
         self.scores_sent = False
         self.cached_tokens = 0
         self.served_tokens = 0
+        """Computed tokens; those that had to be computed again count once."""
+        self.reached = 0
+        """The most that `computed` ever was."""
         self.preemptions = 0
         self.started_s: float | None = None
         self.first_token_s: float | None = None
@@ -156,6 +160,11 @@ class Sequence:
         return len(self.tokens) - self.computed
 
     @property
+    def held_pages(self) -> int:
+        """Pages that it holds."""
+        return len(self.holding.pages) if self.holding else 0
+
+    @property
     def wanted_pages(self) -> int:
         """Pages it lacks for its next token: 0 or 1."""
         holding = self.holding
@@ -200,6 +209,15 @@ class Sequence:
         return tuple(self.scored)
 
     # Progress
+
+    def advance(self, tokens: int) -> int:
+        """Take in that its next tokens are computed; how many of them for the first time."""
+        start = max(self.computed, self.reached)
+        self.computed += tokens
+        fresh = max(self.computed - start, 0)
+        self.served_tokens += fresh
+        self.reached = max(self.reached, self.computed)
+        return fresh
 
     @property
     def wants_token(self) -> bool:

@@ -13,13 +13,17 @@ from typing import Generic, Protocol, TypeVar, cast
 
 from lingos_kernel.scheduling.policy import Policy, Work
 
+URGENT_SHARE = 7 / 8
+"""Of the prefill tokens, when less urgent classes want some, too: enough that the urgent hardly
+notice them, and they do not starve."""
+
+SWAPS_PER_STEP = 2
+"""Running ones that give their place to waiting ones before one step. Who comes in must compute
+its prompt first, for which a step's tokens seldom suffice for more."""
+
 
 class Schedulable(Work, Protocol):
     """Work with tokens to compute that needs pages to keep them."""
-
-    @property
-    def remaining(self) -> int:
-        """Known tokens that are not computed yet; 1 while decoding."""
 
     @property
     def wanted_pages(self) -> int:
@@ -35,12 +39,15 @@ W = TypeVar("W", bound=Schedulable)
 
 @dataclass(frozen=True, slots=True)
 class Placement(Generic[W]):
-    """Who enters and who leaves the running ones before a step."""
+    """Who enters or leaves the running ones; nobody does once everybody has the right place."""
 
-    preempt: W | None = None
-    """Free its pages, then decide again with true numbers; nobody is admitted until then."""
+    preempt: tuple[W, ...] = ()
+    """Free their pages, then decide again with true numbers."""
     admit: tuple[W, ...] = ()
-    """To be admitted, in this order."""
+    """To be admitted, in this order; then decide again: others may have to make room."""
+
+    def __bool__(self) -> bool:
+        return bool(self.preempt or self.admit)
 
 
 def place(
@@ -52,39 +59,93 @@ def place(
     max_running: int,
     available_pages: int,
     cost: Callable[[W], int],
+    swaps_left: int = SWAPS_PER_STEP,
 ) -> Placement[W]:
     """Decide who has a place among the running ones.
 
     `waiting` comes in the policy's order and holds nothing that could never fit; `holders` are
     paused sequences that still have pages and give way before anybody who computes. `cost` says
     exactly how many available pages an admission takes; it is asked only when memory is tight.
+    At most `swaps_left` running ones give way to waiting ones; when the running ones could not go
+    on, one gives way whatever it says.
     """
     pages_left = available_pages - sum([work.wanted_pages for work in running])
     if pages_left < 0:
-        return Placement(preempt=_victim(running, holders, policy))
+        return Placement(preempt=(_victim(running, holders, policy),))
     # A page for everybody's growth stays free: who is admitted shall not be preempted at once.
     pages_left -= len(running)
-    admit = _admissions(waiting, max_running - len(running), pages_left, cost)
-    if not admit and (head := next(iter(waiting), None)) is not None:
-        return Placement(preempt=_who_gives_way(head, running, holders, policy, max_running))
-    return Placement(admit=admit)
+    places = max_running - len(running)
+    if admit := _admissions(waiting, places, pages_left, cost):
+        return Placement(admit=admit)
+    if places > 0:  # it is memory that is short, if anybody waits
+        swaps_left = min(swaps_left, 1)
+        if holders and next(iter(waiting), None) is not None:
+            return Placement(preempt=(_victim(running, holders, policy),))
+    return Placement(preempt=_swaps(running, islice(waiting, swaps_left), policy))
 
 
-def share_budget(running: Sequence[W], budget: int) -> list[tuple[W, int]]:
+def share_budget(
+    running: Sequence[W], budget: int, policy: Policy | None = None
+) -> list[tuple[W, int]]:
     """How many tokens each sequence computes in this step, decoding ones first.
 
-    Prefilling ones get equal parts of what decoding leaves, and what the short ones do not need
-    goes to the long: no long prompt holds up a short one.
+    Among the prefilling ones the most urgent class goes first, up to `URGENT_SHARE` while others
+    want some. Within it the policy's lanes get equal parts, and so do the ones of a lane; what
+    the short ones do not need goes to the long: no long prompt holds up a short one.
     """
-    shares = [(work, 1) for work in running if work.remaining == 1][:budget]
-    budget -= len(shares)
-    prefilling = sorted([w for w in running if w.remaining > 1], key=lambda work: work.remaining)
-    for index, work in enumerate(prefilling):
-        tokens = min(work.remaining, -(-budget // (len(prefilling) - index)))
-        if tokens:
-            shares.append((work, tokens))
-            budget -= tokens
-    return shares
+    decoding: list[tuple[W, int]] = []
+    prefilling: list[W] = []
+    for work in running:
+        if work.remaining == 1:
+            decoding.append((work, 1))
+        else:
+            prefilling.append(work)
+    shares = decoding[:budget]
+    return shares + _share_prefill(prefilling, budget - len(shares), policy)
+
+
+def _share_prefill(prefilling: list[W], budget: int, policy: Policy | None) -> list[tuple[W, int]]:
+    if not prefilling:
+        return []
+    prefilling.sort(key=lambda work: work.remaining)
+    urgent_class = min([work.priority for work in prefilling])
+    urgent = [work for work in prefilling if work.priority == urgent_class]
+    others = [work for work in prefilling if work.priority != urgent_class]
+    reserve = min(budget - int(budget * URGENT_SHARE), sum([work.remaining for work in others]))
+    urgent_shares = _share_lanes(urgent, budget - reserve, policy)
+    budget -= sum([tokens for _, tokens in urgent_shares])
+    return urgent_shares + _share_lanes(others, budget, policy)
+
+
+def _share_lanes(prefilling: list[W], budget: int, policy: Policy | None) -> list[tuple[W, int]]:
+    """Equal parts for each lane, then for each of its members (the shortest first)."""
+    lanes: dict[str, list[W]] = {}
+    for work in prefilling:
+        lanes.setdefault(policy.lane(work) if policy else "", []).append(work)
+    members = sorted(lanes.values(), key=_demand)
+    parts = split_evenly([_demand(lane) for lane in members], budget)
+    return [
+        (work, tokens)
+        for lane, part in zip(members, parts, strict=True)
+        for work, tokens in zip(
+            lane, split_evenly([work.remaining for work in lane], part), strict=True
+        )
+        if tokens
+    ]
+
+
+def split_evenly(demands: Sequence[int], budget: int) -> list[int]:
+    """Equal parts of the budget, none above its demand; `demands` are in ascending order."""
+    parts = []
+    for index, demand in enumerate(demands):
+        part = min(demand, -(-budget // (len(demands) - index)))
+        parts.append(part)
+        budget -= part
+    return parts
+
+
+def _demand(lane: Sequence[W]) -> int:
+    return sum([work.remaining for work in lane])
 
 
 def _victim(running: Sequence[W], holders: Sequence[W], policy: Policy) -> W:
@@ -105,13 +166,15 @@ def _admissions(
     return tuple(admitted)
 
 
-def _who_gives_way(
-    head: W, running: Sequence[W], holders: Sequence[W], policy: Policy, max_running: int
-) -> W | None:
-    """Who makes room for the head of the queue, if anybody does."""
-    if holders and len(running) < max_running:  # it is memory that is short
-        return cast(W, policy.victim(holders))
-    if not running:
-        return None
-    victim = cast(W, policy.victim(running))
-    return victim if policy.is_preempted_by(victim, head) else None
+def _swaps(running: Sequence[W], heads: Iterable[W], policy: Policy) -> tuple[W, ...]:
+    """Who makes room for those next in the queue, one for each."""
+    leaving: list[W] = []
+    for head in heads:
+        candidates = [w for w in policy.may_give_way(running, head) if w not in leaving]
+        if not candidates:
+            break
+        victim = cast(W, policy.victim(candidates))
+        if policy.rank(victim) < policy.rank(head):
+            break
+        leaving.append(victim)
+    return tuple(leaving)

@@ -1,24 +1,24 @@
-"""Policies: who goes first, who must give way. Pure: no clock, no torch, no state of their own.
+"""What a scheduling policy is: it says who goes first and who must give way.
 
-A policy gives each piece of work a rank; less goes sooner. Ranks are computed when work enters
-the queue and when something about it changes, not at every step. A policy whose ranks change
-with the service that others get says so with `is_dynamic`, and its queue is ranked anew before
-it is read.
+Policies are pure: no clock, no torch, no input or output. They are told what happens and keep
+books of it where they need to; they never change work. A plugin's policy derives from
+`BasePolicy`, which needs nothing but `name` and `rank`.
+
+Priority classes come first under every policy: waiting work of a strictly more urgent class (less
+is more urgent) goes before others and may take the place of running work. Within a class the
+policy decides. Only `priority` lets work of a less urgent class earn its turn by waiting.
 """
 
 from __future__ import annotations
 
-import pkgutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, Protocol
-
-from lingos_kernel.errors import ConfigError
 
 Rank = tuple[float, ...]
 
 
 class Work(Protocol):
-    """What a policy and the batcher may know of a sequence; they never change it."""
+    """What a policy may know of a sequence; hashed and compared as the one object that it is."""
 
     @property
     def key(self) -> str:
@@ -38,7 +38,7 @@ class Work(Protocol):
 
     @property
     def program(self) -> str:
-        """The agent or session it belongs to."""
+        """The agent or session it belongs to; empty when it stands alone."""
 
     @property
     def tenant(self) -> str:
@@ -50,88 +50,89 @@ class Work(Protocol):
 
     @property
     def served_tokens(self) -> int:
-        """Tokens computed for it so far."""
+        """Tokens computed for it so far; not those that had to be computed again."""
+
+    @property
+    def remaining(self) -> int:
+        """Known tokens that are not computed yet; 1 while decoding."""
+
+    @property
+    def held_pages(self) -> int:
+        """KV pages that it holds; 0 while it waits."""
 
 
 class Policy(Protocol):
     """Orders waiting work and picks who gives way."""
 
     name: ClassVar[str]
-    is_dynamic: ClassVar[bool]
 
-    def rank(self, work: Work) -> Rank:
-        """Where work stands; less goes sooner. Ends in `order`, so that no two are equal."""
+    def rank(self, work: Work, ahead_tokens: int = 0) -> Rank:
+        """Where work stands; less goes sooner.
 
-    def is_preempted_by(self, running: Work, waiting: Work) -> bool:
-        """Whether waiting work may take the place of running work when there is no other room."""
+        `ahead_tokens`: where it would stand once its lane was served so many tokens more. While
+        work waits its rank may grow, when its lane is served, but never sinks.
+        """
+
+    def lane(self, work: Work) -> str:
+        """The lane that waiting work stands in; work never changes its lane.
+
+        Within a lane the order never changes while work waits; serving one lane leaves the
+        ranks in all others as they are. So the queue looks at the heads of lanes alone.
+        """
+
+    def may_give_way(self, running: Sequence[Work], waiting: Work) -> Sequence[Work]:
+        """Which running work waiting work may take the place of, when there is no other room.
+
+        Their `victim` is put out, but only if it ranks behind the waiting work: else it would
+        come back at once.
+        """
 
     def victim(self, running: Iterable[Work]) -> Work:
         """Who gives way first when memory runs out."""
 
+    def on_joined(self, work: Work) -> None:
+        """Work waits or runs from now on; called before anything else is asked about it."""
 
-class _RankedPolicy:
-    """What all policies that are defined by their rank alone have in common."""
+    def on_served(self, work: Work, tokens: int) -> None:
+        """A step computed so many tokens of running work for the first time."""
 
-    is_dynamic: ClassVar[bool] = False
+    def on_left(self, work: Work) -> None:
+        """Work has ended or is paused; a paused one joins again when it goes on."""
 
-    def rank(self, work: Work) -> Rank:
+    def weigh_tenants(self, weights: Mapping[str, float]) -> None:
+        """Set the shares that tenants are due; who is not named has the weight 1."""
+
+
+class BasePolicy:
+    """One lane, ranks that stay as they are, preemption by strictly more urgent classes alone."""
+
+    name: ClassVar[str]
+
+    def rank(self, work: Work, ahead_tokens: int = 0) -> Rank:
+        """Where work stands; less goes sooner."""
         raise NotImplementedError
+
+    def lane(self, work: Work) -> str:  # noqa: ARG002  the protocol's signature
+        """All in one."""
+        return ""
+
+    def may_give_way(self, running: Sequence[Work], waiting: Work) -> Sequence[Work]:
+        """Only strictly less urgent classes."""
+        priority = waiting.priority
+        return [work for work in running if work.priority > priority]
 
     def victim(self, running: Iterable[Work]) -> Work:
         """The one that would go last."""
         return max(running, key=self.rank)
 
+    def on_joined(self, work: Work) -> None:
+        """Keeps no books."""
 
-class Fifo(_RankedPolicy):
-    """First come, first served; nobody is preempted but for memory."""
+    def on_served(self, work: Work, tokens: int) -> None:
+        """Keeps no books."""
 
-    name: ClassVar[str] = "fifo"
+    def on_left(self, work: Work) -> None:
+        """Keeps no books."""
 
-    def rank(self, work: Work) -> Rank:
-        """By arrival."""
-        return (work.arrival_s, work.order)
-
-    def is_preempted_by(self, running: Work, waiting: Work) -> bool:  # noqa: ARG002  the protocol's signature
-        """Never: who has started finishes."""
-        return False
-
-
-class Priority(_RankedPolicy):
-    """The more urgent first; waiting makes work more urgent, one level every `aging_s` seconds.
-
-    As everybody ages at the same pace, priority + arrival / aging_s orders work the same way at
-    every moment: aging needs no clock and no second look at the queue.
-    """
-
-    name: ClassVar[str] = "priority"
-
-    def __init__(self, aging_s: float = 10.0) -> None:
-        self._aging_s = aging_s
-
-    def rank(self, work: Work) -> Rank:
-        """By priority, less what waiting has earned."""
-        return (work.priority + work.arrival_s / self._aging_s, work.order)
-
-    def is_preempted_by(self, running: Work, waiting: Work) -> bool:
-        """Only by strictly more urgent work that also stands before it in the queue's order."""
-        return waiting.priority < running.priority and self.rank(waiting) < self.rank(running)
-
-
-POLICIES: dict[str, Callable[[], Policy]] = {Fifo.name: Fifo, Priority.name: Priority}
-"""The policies that come with LingOS, by name."""
-
-
-def make_policy(name: str) -> Policy:
-    """The policy of a name, or the one of a plugin as MODULE:CLASS.
-
-    Raises `ConfigError` on an unknown one.
-    """
-    if ":" in name:
-        policy: Policy = pkgutil.resolve_name(name)()
-        return policy
-    if name not in POLICIES:
-        raise ConfigError(
-            f"no scheduling policy is called {name!r}",
-            hint=f"engine.policy is one of: {', '.join(sorted(POLICIES))}, or of a plugin",
-        )
-    return POLICIES[name]()
+    def weigh_tenants(self, weights: Mapping[str, float]) -> None:
+        """All tenants are alike."""

@@ -12,7 +12,7 @@ from lingos_kernel import Register, hookimpl, syscall
 from lingos_kernel.engine.choice import engine_settings, make_engine
 from lingos_kernel.errors import Cancelled, ConfigError, KernelUnavailable, SyscallFailed
 from lingos_kernel.kernel import Kernel
-from lingos_kernel.scheduling.policy import Fifo
+from lingos_kernel.scheduling.policies import Fifo
 from lingos_kernel.testing import ScriptedEngine
 from lingos_kernel.testing.scripted_kernel import scripted_config, scripted_kernel, scripted_store
 

@@ -1,0 +1,170 @@
+"""Policies that keep accounts of what tenants and programs were served."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lingos_kernel.scheduling.policy import BasePolicy, Rank, Work
+
+
+@dataclass(slots=True)
+class Account:
+    """What one tenant or program was served; all its work shares it."""
+
+    name: str
+    weight: float = 1.0
+    served: float = 0.0
+    """Cost by weight."""
+    at_work: int = 0
+    """Pieces of work that wait or run."""
+
+
+class Fair(BasePolicy):
+    """The tenant served least, by its weight, goes first: computed tokens and held pages count.
+
+    A virtual token counter per tenant (VTC, Sheng et al. 2024). Every computed token costs 1,
+    every page held during a step `page_cost`: 1/64 makes a context of a thousand tokens cost as
+    much as the token computed with it. A tenant that comes back from idleness starts at the
+    least counter of those at work: unused shares are nobody's savings.
+    """
+
+    name: ClassVar[str] = "fair"
+
+    def __init__(self, *, page_cost: float = 1 / 64) -> None:
+        self._page_cost = page_cost
+        self._weights: dict[str, float] = {}
+        self._accounts: dict[str, Account] = {}
+        self._of: dict[Work, Account] = {}
+        self._floor = 0.0
+        """What tenants start at when nobody is at work; never sinks."""
+
+    def rank(self, work: Work, ahead_tokens: int = 0) -> Rank:
+        """By the tenant's counter, then by arrival; paused work ranks before its class."""
+        account = self._of.get(work)
+        if account is None:
+            return (work.priority, 0.0, work.order)
+        return (work.priority, account.served + ahead_tokens / account.weight, work.order)
+
+    def lane(self, work: Work) -> str:
+        """One for each tenant."""
+        return work.tenant
+
+    def on_joined(self, work: Work) -> None:
+        """A tenant that was idle starts where the others are."""
+        tenant = work.tenant
+        account = self._accounts.get(tenant)
+        if account is None:
+            account = self._accounts[tenant] = Account(tenant, self._weights.get(tenant, 1.0))
+        if not account.at_work:
+            account.served = max(account.served, self._lowest())
+        account.at_work += 1
+        self._of[work] = account
+
+    def on_served(self, work: Work, tokens: int) -> None:
+        """Charges the tenant."""
+        account = self._of[work]
+        account.served += (tokens + self._page_cost * work.held_pages) / account.weight
+
+    def on_left(self, work: Work) -> None:
+        """The last one at work says where the next to come starts."""
+        account = self._of.pop(work)
+        if account.at_work == 1:
+            self._floor = self._lowest()
+        account.at_work -= 1
+        if not account.at_work:
+            self._forget_settled()
+
+    def weigh_tenants(self, weights: Mapping[str, float]) -> None:
+        """Set the shares that tenants are due; who is not named has the weight 1."""
+        self._weights = dict(weights)
+        for account in self._accounts.values():
+            account.weight = weights.get(account.name, 1.0)
+
+    def _lowest(self) -> float:
+        busy = [account.served for account in self._accounts.values() if account.at_work]
+        return max(min(busy, default=self._floor), self._floor)
+
+    def _forget_settled(self) -> None:
+        """Drop idle tenants that would start at the floor anyhow; debts are remembered."""
+        self._accounts = {
+            name: account
+            for name, account in self._accounts.items()
+            if account.at_work or account.served > self._floor
+        }
+
+
+class AttainedService(BasePolicy):
+    """The program served least so far goes first (Autellix, Luo et al. 2025).
+
+    All requests of one agent or session are one program, so that short programs are not held up
+    behind long ones. Waiting earns `aging_tokens_per_s`: a program is passed by newcomers only
+    until they come service / aging_tokens_per_s seconds later than it. Running work is put out by
+    work whose program has had `quantum_tokens` less.
+    """
+
+    name: ClassVar[str] = "attained-service"
+
+    def __init__(
+        self,
+        *,
+        quantum_tokens: int = 1024,
+        aging_tokens_per_s: float = 16.0,
+        remembered_programs: int = 4096,
+    ) -> None:
+        self._quantum_tokens = quantum_tokens
+        self._aging_tokens_per_s = aging_tokens_per_s
+        self._remembered_programs = remembered_programs
+        self._accounts: dict[str, Account] = {}
+        self._of: dict[Work, Account] = {}
+        self._idle: dict[str, None] = {}
+        """Programs between two requests, the longest idle first."""
+
+    def rank(self, work: Work, ahead_tokens: int = 0) -> Rank:
+        """By the program's service, less what waiting has earned."""
+        return (work.priority, self._standing(work) + ahead_tokens, work.order)
+
+    def lane(self, work: Work) -> str:
+        """One for each program; work without one stands alone."""
+        return work.program or work.key
+
+    def may_give_way(self, running: Sequence[Work], waiting: Work) -> Sequence[Work]:
+        """Less urgent classes, and programs of the same class that had a quantum more."""
+        priority, limit = waiting.priority, self._standing(waiting) + self._quantum_tokens
+        return [
+            work for work in running if work.priority > priority or self._standing(work) > limit
+        ]
+
+    def on_joined(self, work: Work) -> None:
+        """Its program is at work, with the service that it had."""
+        program = self.lane(work)
+        self._idle.pop(program, None)
+        account = self._accounts.setdefault(program, Account(program))
+        account.at_work += 1
+        self._of[work] = account
+
+    def on_served(self, work: Work, tokens: int) -> None:
+        """Adds to the program's service."""
+        self._of[work].served += tokens
+
+    def on_left(self, work: Work) -> None:
+        """The program's service is remembered for its next request."""
+        account = self._of.pop(work)
+        account.at_work -= 1
+        if account.at_work:
+            return
+        if work.program:
+            self._idle[account.name] = None
+        else:
+            del self._accounts[account.name]
+        if len(self._idle) > self._remembered_programs:
+            forgotten = next(iter(self._idle))
+            del self._idle[forgotten], self._accounts[forgotten]
+
+    def _standing(self, work: Work) -> float:
+        """Paused work, which has no account open, stands before all."""
+        account = self._of.get(work)
+        if account is None:
+            return -1.0
+        return account.served + self._aging_tokens_per_s * work.arrival_s

@@ -1,0 +1,105 @@
+"""Policies that order work by what is known of it, and by turns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from lingos_kernel.scheduling.policy import BasePolicy, Rank, Work
+
+
+class Fifo(BasePolicy):
+    """First come, first served, within a class."""
+
+    name: ClassVar[str] = "fifo"
+
+    def rank(self, work: Work, ahead_tokens: int = 0) -> Rank:  # noqa: ARG002
+        """By arrival."""
+        return (work.priority, work.arrival_s, work.order)
+
+
+class Priority(BasePolicy):
+    """The more urgent first; waiting makes work more urgent, one level every `aging_s` seconds.
+
+    As everybody ages at the same pace, priority + arrival / aging_s orders work the same way at
+    every moment: aging needs no clock and no second look at the queue.
+    """
+
+    name: ClassVar[str] = "priority"
+
+    def __init__(self, aging_s: float = 60.0) -> None:
+        self._aging_s = aging_s
+
+    def rank(self, work: Work, ahead_tokens: int = 0) -> Rank:  # noqa: ARG002
+        """By priority, less what waiting has earned."""
+        return (work.priority + work.arrival_s / self._aging_s, work.order)
+
+
+class Deadline(BasePolicy):
+    """Earliest deadline first; an earlier one that was asked for may take a place.
+
+    Work without a deadline counts as due `slack_s` seconds after its arrival, so that it is
+    passed only by a bounded amount of other work; for it alone nobody is put out.
+    """
+
+    name: ClassVar[str] = "deadline"
+
+    def __init__(self, slack_s: float = 60.0) -> None:
+        self._slack_s = slack_s
+
+    def rank(self, work: Work, ahead_tokens: int = 0) -> Rank:  # noqa: ARG002
+        """By deadline."""
+        due_s = work.deadline_s
+        if due_s is None:
+            due_s = work.arrival_s + self._slack_s
+        return (work.priority, due_s, work.order)
+
+    def may_give_way(self, running: Sequence[Work], waiting: Work) -> Sequence[Work]:
+        """Less urgent classes; for work with a deadline all that are due later, too."""
+        if waiting.deadline_s is not None:
+            return running
+        return super().may_give_way(running, waiting)
+
+
+class RoundRobin(BasePolicy):
+    """Turns of `quantum_tokens` tokens each: who has used up its turn goes to the end of the line.
+
+    Whoever waits then takes its place; while nobody does, it runs on.
+    """
+
+    name: ClassVar[str] = "round-robin"
+
+    def __init__(self, quantum_tokens: int = 128) -> None:
+        self._quantum_tokens = quantum_tokens
+        self._tickets: dict[Work, int] = {}
+        self._used_tokens: dict[Work, int] = {}
+        self._next_ticket = 1
+
+    def rank(self, work: Work, ahead_tokens: int = 0) -> Rank:  # noqa: ARG002
+        """By the place in the line; paused work, which has none, ranks before all."""
+        return (work.priority, self._tickets.get(work, 0))
+
+    def may_give_way(self, running: Sequence[Work], waiting: Work) -> Sequence[Work]:  # noqa: ARG002
+        """Whoever stands behind it in the line."""
+        return running
+
+    def on_joined(self, work: Work) -> None:
+        """Goes to the end of the line."""
+        self._begin_turn(work)
+
+    def on_served(self, work: Work, tokens: int) -> None:
+        """Counts towards its turn."""
+        used_tokens = self._used_tokens[work] + tokens
+        if used_tokens < self._quantum_tokens:
+            self._used_tokens[work] = used_tokens
+        else:
+            self._begin_turn(work)
+
+    def on_left(self, work: Work) -> None:
+        """Leaves the line."""
+        del self._tickets[work], self._used_tokens[work]
+
+    def _begin_turn(self, work: Work) -> None:
+        self._tickets[work] = self._next_ticket
+        self._used_tokens[work] = 0
+        self._next_ticket += 1
