@@ -281,6 +281,8 @@ def test_a_conversation_on_a_terminal(terminal: Callable[..., Any], lingos: Ling
     child.expect("forgotten")
     child.expect(PROMPT)
     child.sendintr()
+    child.sendline("/clear")  # the next prompt has taken over once it is answered
+    child.expect("forgotten")
     child.expect(PROMPT)
     child.sendeof()
     child.expect(pexpect.EOF)
