@@ -215,6 +215,7 @@ class Kernel:
             mailboxes=self.mailboxes,
             topics=self.topics,
             broker=self.broker,
+            policies=self.policies.items,
             snapshot=self.snapshot,
         )
 

@@ -328,6 +328,17 @@ class TestControl:
         await subject.settle()
         assert (await read(stream, answer)).ids == whole.ids
 
+    async def test_another_policy_changes_nothing_but_the_order(self, subject: Subject) -> None:
+        """Requests go on under a policy that is chosen in mid-answer; statistics name it."""
+        whole = await subject.answer(subject.request("whole", max_tokens=LONG))
+        stream = subject.engine.generate(subject.request("r", max_tokens=LONG))
+        answer = Answer()
+        answer.add(await anext(stream))
+        subject.engine.set_policy("fair", {"someone": 2.0})
+        assert (await read(stream, answer)).ids == whole.ids
+        await subject.settle()
+        assert subject.engine.stats.policy == "fair"
+
     async def test_fork(self, subject: Subject) -> None:
         """A branch with the parent's params goes on exactly as the parent does."""
         whole = (await subject.answer(subject.request("whole", max_tokens=LONG))).ids[0]

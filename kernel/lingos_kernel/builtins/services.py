@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from lingos_kernel.builtins.generation import Generator
@@ -18,6 +18,7 @@ from lingos_kernel.processes.table import ProcessTable
 from lingos_kernel.queue.broker import Broker
 from lingos_kernel.queue.mailbox import Mailboxes
 from lingos_kernel.queue.topics import Topics
+from lingos_kernel.scheduling.policy import Policy
 from lingos_kernel.syscalls.dispatch import Dispatcher
 from lingos_kernel.syscalls.spec import Context
 from lingos_kernel.syscalls.table import SyscallTable
@@ -46,6 +47,8 @@ class Services:
     mailboxes: Mailboxes
     topics: Topics
     broker: Broker
+    policies: Mapping[str, type[Policy]]
+    """The scheduling policies of plugins, by name."""
     snapshot: Callable[[], Awaitable[Snapshot]]
 
 

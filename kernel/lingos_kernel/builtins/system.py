@@ -11,6 +11,8 @@ import msgspec
 
 import lingos_kernel
 from lingos_kernel.builtins.services import Services
+from lingos_kernel.engine.choice import policy_reference
+from lingos_kernel.scheduling.catalogue import POLICIES, make_policy
 from lingos_kernel.syscalls.spec import Context, SyscallInfo, syscall
 
 
@@ -57,6 +59,25 @@ class SysSyscalls:
         """Show each setting of the kernel with where its value comes from."""
         values = self._services.config.explain()
         return [{"key": v.key, "value": _plain(v.value), "source": v.source} for v in values]
+
+    @syscall("sys.policy", cost="io")
+    async def policy(
+        self, name: str | None = None, tenant_weights: dict[str, float] | None = None
+    ) -> dict[str, Any]:
+        """Show the scheduling policy, or go on by another one; whatever waits or runs stays.
+
+        Args:
+            name: the policy to schedule by from now on.
+            tenant_weights: shares that tenants are due under `fair`; others have the weight 1.
+        """
+        engine, plugged = self._services.engine, self._services.policies
+        current = engine.stats.policy or self._services.config.engine.policy
+        if name is not None or tenant_weights is not None:
+            current = policy_reference(name or current, plugged)
+            make_policy(current, tenant_weights)  # raises what is wrong with them
+            engine.set_policy(current, tenant_weights)
+        names = {policy_reference(plugin, plugged): plugin for plugin in plugged}
+        return {"policy": names.get(current, current), "choices": sorted({*POLICIES, *plugged})}
 
     @syscall("sys.calls", cost="io")
     async def calls(self, limit: int = 50) -> list[dict[str, Any]]:

@@ -39,19 +39,21 @@ def make_engine(
 
 
 def engine_settings(config: Config, policies: Mapping[str, Any]) -> EngineSettings:
-    """The configuration as the engine gets it.
-
-    A policy of a plugin goes as MODULE:NAME, since the engine may be another process.
-    """
+    """The configuration as the engine gets it."""
     engine = config.engine
-    policy = policies.get(engine.policy)
     return EngineSettings(
         device=engine.device,
         dtype=engine.dtype,
         kv_bytes=engine.kv_bytes,
         max_running=engine.max_running,
         max_batch_tokens=engine.max_batch_tokens,
-        policy=f"{policy.__module__}:{policy.__qualname__}" if policy else engine.policy,
+        policy=policy_reference(engine.policy, policies),
         threads=engine.threads,
         log_level=config.kernel.log_level.upper(),
     )
+
+
+def policy_reference(name: str, policies: Mapping[str, Any]) -> str:
+    """How the engine knows a policy: a plugin's as MODULE:CLASS, as it may be another process."""
+    policy = policies.get(name)
+    return f"{policy.__module__}:{policy.__qualname__}" if policy else name

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 import torch
+from msgspec.structs import replace
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from lingos_kernel.engine.attention import PAGED, paged_attention
@@ -16,6 +17,7 @@ from lingos_kernel.engine.messages import (
     Command,
     DeviceInfo,
     Embed,
+    EngineStats,
     Event,
     Failed,
     Fork,
@@ -24,6 +26,7 @@ from lingos_kernel.engine.messages import (
     ModelUnloaded,
     Pause,
     Resume,
+    SetPolicy,
     SetPriority,
     Shutdown,
     UnloadModel,
@@ -44,6 +47,7 @@ from lingos_kernel.errors import (
     to_wire,
 )
 from lingos_kernel.models.loader import describe, resolve_device, total_bytes
+from lingos_kernel.scheduling.catalogue import make_policy
 
 
 class EngineCore:
@@ -99,7 +103,7 @@ class EngineCore:
         if isinstance(worker, Decoder):
             self._meter.count(worker.last_work, started_s, model)
         if self._meter.is_due or not self.has_work:
-            events.append(self._meter.snapshot(self._models.values()))
+            events.append(self._snapshot())
         return events
 
     def handle(self, command: Command) -> list[Event]:
@@ -112,7 +116,7 @@ class EngineCore:
             failure = EngineError(f"the engine could not take the request: {error!r}")
             return [Failed(request_id=_id_of(command), error=to_wire(failure))]
         if not self.has_work and not isinstance(command, Embed | Shutdown):
-            events.append(self._meter.snapshot(self._models.values()))
+            events.append(self._snapshot())
         return events
 
     def preempt(self, request_id: str) -> None:
@@ -152,6 +156,8 @@ class EngineCore:
                 return self._fork(command)
             case Cancel() | SetPriority() | Pause() | Resume():
                 self._steer(command)
+            case SetPolicy():
+                self._set_policy(command)
             case Shutdown():
                 pass  # whoever runs the core stops stepping it
         return []
@@ -179,6 +185,14 @@ class EngineCore:
                 model.encoder.cancel(command.request_id)
             elif isinstance(command, SetPriority):
                 model.encoder.renice(command.request_id, command.priority)
+
+    def _set_policy(self, command: SetPolicy) -> None:
+        """For the models that are loaded, and for those to come."""
+        name, weights = command.name, command.tenant_weights
+        for model in self._models.values():
+            if model.decoder:
+                model.decoder.roster.set_policy(make_policy(name, weights))
+        self._settings = replace(self._settings, policy=name, tenant_weights=weights)
 
     def _load(self, command: LoadModel) -> list[Event]:
         spec = command.spec
@@ -217,6 +231,9 @@ class EngineCore:
 
     # Look-ups
 
+    def _snapshot(self) -> EngineStats:
+        return self._meter.snapshot(self._models.values(), policy=self._settings.policy)
+
     def _model(self, name: str) -> LoadedModel:
         if name not in self._models:
             raise UnknownModel(f"{name} is not loaded", hint="load it first (model.load)")
@@ -247,6 +264,6 @@ def _id_of(command: Command) -> str:
             return f"model:{command.name}"
         case Fork():
             return command.new_request_id
-        case Shutdown():
+        case SetPolicy() | Shutdown():
             return ""
     return command.request_id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import TypeVar
 
 from msgspec.structs import replace
@@ -29,6 +29,7 @@ from lingos_kernel.engine.messages import (
     Resume,
     SamplingParams,
     SequenceOutput,
+    SetPolicy,
     SetPriority,
     UnloadModel,
 )
@@ -74,6 +75,8 @@ class EngineHost:
         self._unloads: dict[str, asyncio.Future[None]] = {}
         self._unborn: dict[str, Generation] = {}
         """Branches that the engine has not confirmed yet."""
+        self._policy: SetPolicy | None = None
+        """The policy that was chosen while running; None: that of the settings."""
         self._totals = Totals()
 
     async def start(self) -> None:
@@ -89,6 +92,8 @@ class EngineHost:
 
     def on_up(self) -> None:
         """An engine is up: hand it the models and requests."""
+        if self._policy:
+            self._life.send(self._policy)
         self._workload.on_start()
         self._send_waiting()
 
@@ -277,6 +282,12 @@ class EngineHost:
             work.request = replace(work.request, priority=priority)
             if work.is_sent:
                 self._life.send(SetPriority(request_id, priority))
+
+    def set_policy(self, name: str, tenant_weights: Mapping[str, float] | None = None) -> None:
+        """Schedule by another policy from the next step on, in this life of the engine and all."""
+        self._policy = SetPolicy(name, dict(tenant_weights or {}))
+        if self._life.is_up:
+            self._life.send(self._policy)
 
     def pause(self, request_id: str) -> None:
         """Hold a request at the next token boundary; unknown ones are ignored."""

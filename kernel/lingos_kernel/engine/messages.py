@@ -1,7 +1,7 @@
 """Messages between the kernel and its engine process: small, typed, frozen.
 
 Kernel to engine: `LoadModel`, `UnloadModel`, `Generate`, `Embed`, `Cancel`, `SetPriority`,
-`Pause`, `Resume`, `Fork`, `Shutdown`. Engine to kernel: `Ready`, `ModelLoaded`,
+`SetPolicy`, `Pause`, `Resume`, `Fork`, `Shutdown`. Engine to kernel: `Ready`, `ModelLoaded`,
 `ModelUnloaded`, `Outputs`, `Embedded`, `Failed`, `EngineStats`.
 
 They are encoded with msgspec (MessagePack); decode with `decode_command` and `decode_event`.
@@ -141,6 +141,15 @@ class SetPriority(Message, frozen=True):
     priority: int
 
 
+class SetPolicy(Message, frozen=True):
+    """Schedule by another policy from the next step on; nothing that waits or runs is lost."""
+
+    name: str
+    """As `EngineSettings.policy`."""
+    tenant_weights: dict[str, float] = {}
+    """Shares that tenants are due; who is not named has the weight 1."""
+
+
 class Pause(Message, frozen=True):
     """Stop computing for a request at the next token boundary; it keeps its place and tokens."""
 
@@ -171,8 +180,8 @@ class Shutdown(Message, frozen=True):
 
 
 Command = (
-    LoadModel | UnloadModel | Generate | Embed | Cancel | SetPriority | Pause | Resume | Fork
-    | Shutdown
+    LoadModel | UnloadModel | Generate | Embed | Cancel | SetPriority | SetPolicy | Pause | Resume
+    | Fork | Shutdown
 )  # fmt: skip
 
 
@@ -324,6 +333,8 @@ class EngineStats(Message, frozen=True):
     step: int
     time_s: float
     """The engine's monotonic clock."""
+    policy: str = ""
+    """The scheduling policy in force."""
     models: tuple[ModelStats, ...] = ()
     sequences: tuple[SequenceStats, ...] = ()
     prompt_tokens_total: int = 0

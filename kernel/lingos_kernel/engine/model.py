@@ -217,7 +217,8 @@ def _decoder(
 ) -> Decoder:
     runner = ModelRunner(model, found, KvCache(shapes, info.pages, model.device))
     ledger = PageLedger(info.pages)
-    roster = Roster(ledger, make_policy(settings.policy), settings.max_running, clock)
+    policy = make_policy(settings.policy, settings.tenant_weights)
+    roster = Roster(ledger, policy, settings.max_running, clock)
     intake = Intake(
         codec,
         name=info.name,

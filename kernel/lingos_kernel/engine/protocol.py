@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Protocol
 
 from lingos_kernel.engine.messages import (
@@ -55,6 +55,12 @@ class Engine(Protocol):
 
     def set_priority(self, request_id: str, priority: int) -> None:
         """Renice; unknown (finished) requests are ignored."""
+
+    def set_policy(self, name: str, tenant_weights: Mapping[str, float] | None = None) -> None:
+        """Schedule by another policy from the next step on; `name` as `EngineSettings.policy`.
+
+        The name is to be one that `make_policy` takes. Nothing that waits or runs is lost.
+        """
 
     def pause(self, request_id: str) -> None:
         """Hold a request at the next token boundary; unknown ones are ignored."""

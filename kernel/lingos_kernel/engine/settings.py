@@ -21,7 +21,9 @@ class EngineSettings(msgspec.Struct, frozen=True, omit_defaults=True):
     max_batch_tokens: int = 512
     """Tokens in one step, prefill and decode together."""
     policy: str = "priority"
-    """Name of the scheduling policy."""
+    """Name of the scheduling policy, or MODULE:CLASS of a plugin's."""
+    tenant_weights: dict[str, float] = {}
+    """Shares that tenants are due under `fair`; who is not named has the weight 1."""
     page_size: int = 16
     """KV slots in a page."""
     threads: int = 0

@@ -68,7 +68,7 @@ class Meter:
         """Whether the last statistics are old enough for new ones."""
         return self._clock() - self._last_sent_s >= INTERVAL_S
 
-    def snapshot(self, models: Iterable[LoadedModel]) -> EngineStats:
+    def snapshot(self, models: Iterable[LoadedModel], *, policy: str) -> EngineStats:
         """The engine's state now."""
         models = list(models)
         decoders = [(model, model.decoder) for model in models if model.decoder is not None]
@@ -81,6 +81,7 @@ class Meter:
         return EngineStats(
             step=self._step,
             time_s=now_s,
+            policy=policy,
             models=tuple(_model_stats(model) for model in models),
             sequences=tuple(
                 item for model, decoder in decoders for item in _all_stats(model, decoder, now_s)

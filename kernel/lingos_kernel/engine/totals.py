@@ -29,4 +29,5 @@ class Totals:
     def end_life(self) -> None:
         """The engine ended: nothing runs, nothing is in memory, the totals stay."""
         self._before = {name: getattr(self.stats, name) for name in TOTALS}
-        self.stats = replace(EngineStats(step=0, time_s=self.stats.time_s), **self._before)
+        idle = EngineStats(step=0, time_s=self.stats.time_s, policy=self.stats.policy)
+        self.stats = replace(idle, **self._before)

@@ -115,7 +115,7 @@ def _kernel_row(sources: Sources, now: float) -> KernelRow:
         engine_os_pid=sources.engine.os_pid,
         engine_restarts=sources.engine.restarts,
         uptime_s=now - sources.started_s,
-        policy=sources.config.engine.policy,
+        policy=sources.engine.stats.policy or sources.config.engine.policy,
         calls_total=dispatcher.calls_total,
         calls_failed=dispatcher.calls_failed,
         accepting=dispatcher.stats().accepting,

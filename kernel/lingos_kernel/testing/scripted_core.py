@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from lingos_kernel.engine.messages import (
     Cancel,
     Command,
@@ -28,6 +30,7 @@ from lingos_kernel.engine.messages import (
     Pause,
     Resume,
     SequenceOutput,
+    SetPolicy,
     SetPriority,
     UnloadModel,
 )
@@ -117,6 +120,9 @@ class ScriptedCore:
             case Cancel():
                 self._sequences = [s for s in self._sequences if s.request_id != command.request_id]
                 self._embeds = [e for e in self._embeds if e.request_id != command.request_id]
+                return [self._measure(0)]
+            case SetPolicy(name):
+                self._settings = replace(self._settings, policy=name)
                 return [self._measure(0)]
             case SetPriority() | Pause() | Resume():
                 self._adjust(command)
@@ -251,6 +257,7 @@ class ScriptedCore:
         self._stats = EngineStats(
             step=self._stats.step + 1,
             time_s=self._clock(),
+            policy=self._settings.policy,
             models=tuple(models),
             sequences=tuple(rows),
             prompt_tokens_total=self._prompt_tokens,

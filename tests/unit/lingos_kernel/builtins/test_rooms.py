@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from lingos_kernel.engine.messages import SetPolicy
 from lingos_kernel.errors import (
     Cancelled,
+    ConfigError,
     ConfirmationRequired,
     Deadlock,
     InvalidArguments,
@@ -85,6 +87,24 @@ async def test_nice_reaches_the_running_request(make_kernel: Any) -> None:
         commands = [type(command).__name__ for command in kernel.engine.commands]
         assert "SetPriority" in commands
         call.cancel()
+
+
+async def test_the_policy_changes_while_the_kernel_runs(make_kernel: Any) -> None:
+    """It is shown, set with weights, and refused when there is none of that name."""
+    async with make_kernel() as kernel:
+        shown = await kernel.call("sys.policy")
+        assert shown["policy"] == "priority"
+        assert {"fair", "fifo", "round-robin"} < set(shown["choices"])
+        await kernel.engine.start()
+        changed = await kernel.call("sys.policy", name="fair", tenant_weights={"ann": 3})
+        assert changed["policy"] == "fair"
+        assert SetPolicy("fair", {"ann": 3.0}) in kernel.engine.commands
+        assert (await kernel.snapshot()).kernel.policy == "fair"
+        with pytest.raises(ConfigError, match="lottery"):
+            await kernel.call("sys.policy", name="lottery")
+        with pytest.raises(ConfigError, match="weight"):
+            await kernel.call("sys.policy", tenant_weights={"ann": 0})
+        assert (await kernel.call("sys.policy"))["policy"] == "fair"
 
 
 async def test_locks_keep_processes_apart(make_kernel: Any) -> None:

@@ -15,6 +15,7 @@ from lingos_kernel.engine.messages import (
     ModelSpec,
     SamplingParams,
     SequenceOutput,
+    SetPolicy,
 )
 from lingos_kernel.engine.settings import EngineSettings
 from lingos_kernel.engine.supervision import RestartPolicy
@@ -428,6 +429,20 @@ async def test_start_again_after_stop(engine: ScriptedEngine) -> None:
     assert engine.models == {}
     await engine.load(MODEL)
     assert set(engine.models) == {"m"}
+
+
+async def test_a_chosen_policy_outlives_a_crash(engine: ScriptedEngine) -> None:
+    """The next engine gets it before any work, and the statistics name it all the time."""
+    engine.set_policy("fair", {"ann": 2.0})
+    await turn()
+    assert engine.stats.policy == "fair"
+    before = len(engine.commands)
+    engine.crash()
+    assert engine.stats.policy == "fair"
+    await engine.start()
+    await turn()
+    assert engine.commands[before] == SetPolicy("fair", {"ann": 2.0})
+    assert engine.stats.policy == "fair"
 
 
 async def test_priorities_order_the_batch() -> None:
