@@ -19,6 +19,7 @@ from lingos_kernel.engine.floor import largest_matrix, memory_bandwidth, step_by
 from lingos_kernel.engine.intake import Intake
 from lingos_kernel.engine.kv_cache import KvCache, LayerShape, page_bytes
 from lingos_kernel.engine.messages import ModelLoaded, ModelSpec
+from lingos_kernel.engine.packed_linear import pack_linears
 from lingos_kernel.engine.probe import Found, probe
 from lingos_kernel.engine.roster import Roster
 from lingos_kernel.engine.runner import ModelRunner
@@ -116,6 +117,7 @@ def assemble(
     found = probe(model, spec.name) if spec.kind == "causal" else []
     if found and model.config.get_text_config().model_type not in PROVEN:
         verify(model, found, spec.name)
+    pack_linears(model)
     shapes = [shape for _, shape in found]
     weights = weight_bytes(model)
     context = _context(model, codec, spec)
