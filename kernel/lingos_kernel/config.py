@@ -74,6 +74,8 @@ class QueueConfig:
     """Queues of calls and messages."""
 
     bound: int = field(default=1024, metadata={"minimum": 1})
+    workers: int = field(default=4, metadata={"minimum": 0})
+    """Durable jobs that run at one time; 0: this kernel accepts jobs and runs none."""
 
 
 @dataclass(frozen=True, slots=True)

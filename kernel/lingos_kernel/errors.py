@@ -10,7 +10,9 @@
     │   │   ├── UnknownSyscall
     │   │   ├── UnknownModel
     │   │   ├── UnknownProcess
-    │   │   └── UnknownLock
+    │   │   ├── UnknownLock
+    │   │   ├── UnknownJob
+    │   │   └── UnknownContext
     │   └── ConfigError                 a setting has the wrong type or value
     ├── Refused                         the caller may not do this              (exit 1)
     │   ├── NotAuthenticated
@@ -127,6 +129,18 @@ class UnknownLock(UnknownName):
     """Raised when no lock, semaphore or barrier has the name."""
 
     code = "unknown_lock"
+
+
+class UnknownJob(UnknownName):
+    """Raised when no durable job has the id."""
+
+    code = "unknown_job"
+
+
+class UnknownContext(UnknownName):
+    """Raised when no conversation has the name."""
+
+    code = "unknown_context"
 
 
 class ConfigError(UsageError):

@@ -6,6 +6,7 @@ import asyncio
 import getpass
 import logging
 import os
+import platform
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -25,6 +26,10 @@ from lingos_kernel.models.store import ModelStore
 from lingos_kernel.plugins import PluginHost
 from lingos_kernel.processes import ProcessTable
 from lingos_kernel.processes.exits import Exits
+from lingos_kernel.processes.job_desk import JobDesk
+from lingos_kernel.processes.job_runner import JobRunner
+from lingos_kernel.processes.job_store import JobStore
+from lingos_kernel.processes.leadership import Leadership
 from lingos_kernel.queue.broker import Broker, open_broker
 from lingos_kernel.queue.mailbox import Mailboxes
 from lingos_kernel.queue.topics import Topics
@@ -74,6 +79,7 @@ class Kernel:
         self.mailboxes = Mailboxes(config.queue.bound, clock=clock)
         self.topics = Topics(config.queue.bound, clock=clock)
         self.audit = AuditLog(config.paths.state_dir / "audit.jsonl")
+        self.leadership = Leadership(config.paths.data_dir / "kernel.lock")
         self.dispatcher = Dispatcher(
             self.table,
             self.processes,
@@ -99,12 +105,15 @@ class Kernel:
         self.plugins.attach("syscalls", self.table)  # the built-in ones keep their names
         self._begin("engine", self._start_engine())
         await self.plugins.startup(self)
+        self.jobs.start()
         for name, service in self.services.items.items():
             self._begin(f"service {name}", service(self))
 
     async def stop(self) -> None:
         """End all calls and let go of everything; safe to call twice."""
         await self.plugins.shutdown(self)
+        if hasattr(self, "built"):
+            await self.jobs.stop()  # before calls are cancelled: its jobs are to go on later
         await self.dispatcher.stop()
         for task in self._tasks:
             task.cancel()
@@ -112,6 +121,8 @@ class Kernel:
         if hasattr(self, "built"):
             await self.engine.stop()
             await self.broker.close()
+            await self.job_store.close()
+        self.leadership.release()
         await asyncio.to_thread(self.pool.shutdown)
         await asyncio.to_thread(self.audit.stop)
 
@@ -183,6 +194,18 @@ class Kernel:
             self.topics.close_process,
         ):
             self.processes.on_end(let_go)
+        self.job_store = JobStore(config.paths.data_dir / "job_records.db")
+        desk = JobDesk(self.job_store, self.broker)
+        self.jobs = JobRunner(
+            self.job_store,
+            desk,
+            self.broker,
+            self.processes,
+            self.dispatcher.submit,
+            leadership=self.leadership,
+            worker=f"kernel:{platform.node()}:{config.paths.data_dir}",
+            workers=config.queue.workers,
+        )
         self._sources = Sources(
             config=config,
             engine=self.engine,
@@ -215,6 +238,8 @@ class Kernel:
             mailboxes=self.mailboxes,
             topics=self.topics,
             broker=self.broker,
+            desk=desk,
+            jobs=self.jobs,
             policies=self.policies.items,
             snapshot=self.snapshot,
         )

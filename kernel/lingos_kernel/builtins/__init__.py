@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from lingos_kernel.builtins.jobs import JobSyscalls
 from lingos_kernel.builtins.llm import LlmSyscalls
 from lingos_kernel.builtins.memory import MemSyscalls
 from lingos_kernel.builtins.model import ModelSyscalls
@@ -45,6 +46,7 @@ BUILTINS: Mapping[str, Callable[[Services], Any]] = {
     "proc": _maker(ProcSyscalls),
     "mem": _maker(MemSyscalls),
     "mq": _maker(MqSyscalls),
+    "job": _maker(JobSyscalls),
     "thread": _maker(ThreadSyscalls),
     "sys": _maker(SysSyscalls),
 }

@@ -10,7 +10,8 @@ import msgspec
 from pydantic import Field
 
 from lingos_kernel.builtins.services import Services
-from lingos_kernel.errors import InvalidArguments
+from lingos_kernel.errors import InvalidArguments, NotPermitted
+from lingos_kernel.processes.job_desk import QUEUE as JOB_QUEUE
 from lingos_kernel.queue.jobs import Job
 from lingos_kernel.syscalls.spec import Context, syscall
 
@@ -167,6 +168,7 @@ class MqSyscalls:
             max_attempts: claims before it becomes a dead letter.
             expires_s: seconds after which it becomes a dead letter.
         """
+        _check_queues([queue])
         job_id = await self._services.broker.put(
             queue,
             msgspec.json.encode(payload),
@@ -196,6 +198,7 @@ class MqSyscalls:
             limit: most jobs to claim.
             wait_s: seconds to wait when there is none.
         """
+        _check_queues(queues)
         jobs = await self._services.broker.claim(
             queues,
             f"pid:{context.pid}",
@@ -265,6 +268,15 @@ class MqSyscalls:
         for pid in pids:
             self._services.processes.get(pid)
             self._services.mailboxes.open(pid)
+
+
+def _check_queues(queues: list[str]) -> None:
+    """Raise `NotPermitted` for the queues that the kernel itself works on."""
+    for queue in queues:
+        if queue.startswith(JOB_QUEUE):
+            raise NotPermitted(
+                f"the queue {queue} belongs to job.submit", hint="choose another name"
+            )
 
 
 def _described(job: Job) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from lingos_kernel.models.progress import PullProgress
 from lingos_kernel.models.store import ModelStore
 from lingos_kernel.plugins import PluginHost
 from lingos_kernel.processes.exits import Exits
+from lingos_kernel.processes.job_desk import JobDesk
+from lingos_kernel.processes.job_runner import JobRunner
 from lingos_kernel.processes.table import ProcessTable
 from lingos_kernel.queue.broker import Broker
 from lingos_kernel.queue.mailbox import Mailboxes
@@ -47,6 +49,8 @@ class Services:
     mailboxes: Mailboxes
     topics: Topics
     broker: Broker
+    desk: JobDesk
+    jobs: JobRunner
     policies: Mapping[str, type[Policy]]
     """The scheduling policies of plugins, by name."""
     snapshot: Callable[[], Awaitable[Snapshot]]

@@ -42,6 +42,8 @@ class Context(Protocol):
     call_id: str
     pid: int
     principal: Principal
+    confirmed: bool
+    """Whether a person said yes to this call."""
     cancelled: threading.Event
     """Set when the call is cancelled or timed out; long loops look at it."""
 
