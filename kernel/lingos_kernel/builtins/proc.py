@@ -161,7 +161,7 @@ class ProcSyscalls:
         ending.add_done_callback(lambda _: trace.close())
         count = 0
         try:
-            with self._services.dispatcher.watched(trace):
+            with self._services.dispatcher.books.watched(trace):
                 async with aclosing(trace.lines()) as lines:
                     async for line in lines:
                         yield line

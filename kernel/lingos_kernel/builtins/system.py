@@ -86,7 +86,7 @@ class SysSyscalls:
         Args:
             limit: how many.
         """
-        return [asdict(call) for call in self._services.dispatcher.finished(limit)]
+        return [asdict(call) for call in self._services.dispatcher.books.finished(limit)]
 
 
 def _described(info: SyscallInfo) -> dict[str, Any]:

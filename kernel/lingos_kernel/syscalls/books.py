@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from lingos_kernel.security.audit import AuditRecord
@@ -42,7 +44,9 @@ class Books:
         self._finished: deque[FinishedCall] = deque(maxlen=FINISHED)
         self._stats: dict[str, SyscallStats] = {}
         self.calls_total = 0
+        """Calls that have ended since the start, refused ones too."""
         self.calls_failed = 0
+        """Those of them that ended in a `Failure`."""
         self.watchers: list[CallWatcher] = []
 
     def begin(self, call: Call) -> None:
@@ -80,7 +84,7 @@ class Books:
         for watcher in self.watchers:
             watcher.ended(call)
 
-    def finished(self, limit: int | None) -> list[FinishedCall]:
+    def finished(self, limit: int | None = None) -> list[FinishedCall]:
         """The calls that ended last, at most `limit`, the newest at the end."""
         found = list(self._finished)
         return found if limit is None else found[len(found) - min(limit, len(found)) :]
@@ -88,6 +92,19 @@ class Books:
     def syscall_stats(self) -> dict[str, SyscallStats]:
         """How often each syscall was called and what that cost."""
         return dict(self._stats)
+
+    def timings(self) -> list[tuple[int, float]]:
+        """(calls, mean seconds) of each syscall called so far: the sum E of the design."""
+        return [(s.calls, s.run_s / s.calls) for s in self._stats.values()]
+
+    @contextmanager
+    def watched(self, watcher: CallWatcher) -> Iterator[None]:
+        """Tell the watcher of every call while the block runs."""
+        self.watchers.append(watcher)
+        try:
+            yield
+        finally:
+            self.watchers.remove(watcher)
 
 
 def _clean(name: object) -> str:

@@ -12,11 +12,10 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from lingos_kernel.errors import (
     CallTimeout,
@@ -30,38 +29,18 @@ from lingos_kernel.processes import Process, ProcessTable
 from lingos_kernel.processes.rights import check_priority
 from lingos_kernel.security.principal import Principal
 from lingos_kernel.syscalls.admission import Admission, Bounds
-from lingos_kernel.syscalls.books import Audit, Books, CallWatcher
+from lingos_kernel.syscalls.books import Audit, Books
 from lingos_kernel.syscalls.call import Call, CallClock
 from lingos_kernel.syscalls.checks import NOBODY, check
 from lingos_kernel.syscalls.context import CallContext
 from lingos_kernel.syscalls.events import Accepted, Failure, Result
-from lingos_kernel.syscalls.rows import CallState, DispatchStats, FinishedCall, SyscallStats
-from lingos_kernel.syscalls.spec import SyscallInfo
+from lingos_kernel.syscalls.hooks import Hooks
+from lingos_kernel.syscalls.rows import CallState, DispatchStats
 from lingos_kernel.syscalls.table import SyscallTable
 from lingos_kernel.syscalls.work import Runner, failure
 from lingos_kernel.threads.pool import ElasticPool
 
 log = logging.getLogger(__name__)
-
-
-class Hooks(Protocol):
-    """The plugins' hooks around calls; `plugins.PluginHost` implements it."""
-
-    @property
-    def watches_before(self) -> bool:
-        """Whether any plugin implements `lingos_before_syscall`."""
-
-    @property
-    def watches_after(self) -> bool:
-        """Whether any plugin implements `lingos_after_syscall`."""
-
-    def before_syscall(
-        self, info: SyscallInfo, context: Any, arguments: dict[str, Any]
-    ) -> dict[str, Any]:
-        """The arguments to run with; raises the `LingOSError` of a plugin that refuses."""
-
-    def after_syscall(self, info: SyscallInfo, context: Any, outcome: Result | Failure) -> None:
-        """Tell the plugins how a call ended; never raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +74,7 @@ class Dispatcher:
         self.pool = pool
         self.settings = settings
         self._hooks = hooks
-        self._books = Books(audit)
+        self.books = Books(audit)
         self._clock = clock
         self._admission = Admission(settings.bounds)
         self._runner = Runner(pool, clock=clock, post=self.post, finish=self._finish)
@@ -199,7 +178,7 @@ class Dispatcher:
         call.context = CallContext(call, self)
         self._live[call.call_id] = call
         call.stream.put(Accepted(call.call_id, call.pid))
-        self._books.begin(call)
+        self.books.begin(call)
         return starts
 
     def _find_process(self, call: Call, pid: int | None) -> Process | None:
@@ -288,7 +267,7 @@ class Dispatcher:
         for child in list(call.children):
             self._cancel(child, f"{call.name}, which made it, has ended")
         self._leave(call)
-        self._books.record(call)
+        self.books.record(call)
         hooks = self._hooks
         if hooks is not None and hooks.watches_after and call.context and call.syscall:
             hooks.after_syscall(call.syscall.info, call.context, outcome)
@@ -376,43 +355,12 @@ class Dispatcher:
             for call in self._live.values()
         ]
 
-    def finished(self, limit: int | None = None) -> list[FinishedCall]:
-        """The calls that ended last, at most `limit`, the newest at the end."""
-        return self._books.finished(limit)
-
-    def syscall_stats(self) -> dict[str, SyscallStats]:
-        """How often each syscall was called and what that cost, since the start."""
-        return self._books.syscall_stats()
-
-    @contextmanager
-    def watched(self, watcher: CallWatcher) -> Iterator[None]:
-        """Tell the watcher of every call while the block runs."""
-        self._books.watchers.append(watcher)
-        try:
-            yield
-        finally:
-            self._books.watchers.remove(watcher)
-
-    def timings(self) -> list[tuple[int, float]]:
-        """(calls, mean seconds) of each syscall called so far: the sum E of the design."""
-        return [(s.calls, s.run_s / s.calls) for s in self.syscall_stats().values()]
-
-    @property
-    def calls_total(self) -> int:
-        """Calls that have ended since the start, refused ones too."""
-        return self._books.calls_total
-
-    @property
-    def calls_failed(self) -> int:
-        """Those of them that ended in a `Failure`."""
-        return self._books.calls_failed
-
     def stats(self) -> DispatchStats:
         """Totals and what is going on now."""
         running = sum(call.is_running for call in self._live.values())
         return DispatchStats(
-            calls_total=self.calls_total,
-            calls_failed=self.calls_failed,
+            calls_total=self.books.calls_total,
+            calls_failed=self.books.calls_failed,
             queued=len(self._live) - running,
             running=running,
             strays=len(self._strays),

@@ -81,7 +81,7 @@ async def collect(sources: Sources) -> Snapshot:
         kernel=_kernel_row(sources, now),
         devices=(_device_row(device, reading, stats),),
         rates=_rates(stats),
-        sums=sums(stats, loaded, pool_sums, sources.dispatcher.timings()),
+        sums=sums(stats, loaded, pool_sums, sources.dispatcher.books.timings()),
         processes=tuple(
             _process_row(p, by_pid.get(p.pid, ()), sources.requests, now)
             for p in sources.processes.processes()
@@ -116,8 +116,8 @@ def _kernel_row(sources: Sources, now: float) -> KernelRow:
         engine_restarts=sources.engine.restarts,
         uptime_s=now - sources.started_s,
         policy=sources.engine.stats.policy or sources.config.engine.policy,
-        calls_total=dispatcher.calls_total,
-        calls_failed=dispatcher.calls_failed,
+        calls_total=dispatcher.books.calls_total,
+        calls_failed=dispatcher.books.calls_failed,
         accepting=dispatcher.stats().accepting,
     )
 

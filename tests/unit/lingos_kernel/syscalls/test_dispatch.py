@@ -620,11 +620,11 @@ async def test_account_and_audit(rig: Any) -> None:
     assert rig.audit[0].arguments == ("a",)
     assert "secret" not in str(rig.audit)
     assert len(rig.audit[1].arguments[1]) == 128
-    assert [f.outcome for f in rig.dispatcher.finished(2)] == outcomes[1:]
-    assert rig.dispatcher.finished()[0].syscall == "test.aadd"
-    assert (rig.dispatcher.calls_total, rig.dispatcher.calls_failed) == (3, 2)
-    assert rig.dispatcher.syscall_stats()["test.aadd"].calls == 2
-    assert rig.dispatcher.timings()[0][0] == 2
+    assert [f.outcome for f in rig.dispatcher.books.finished(2)] == outcomes[1:]
+    assert rig.dispatcher.books.finished()[0].syscall == "test.aadd"
+    assert (rig.dispatcher.books.calls_total, rig.dispatcher.books.calls_failed) == (3, 2)
+    assert rig.dispatcher.books.syscall_stats()["test.aadd"].calls == 2
+    assert rig.dispatcher.books.timings()[0][0] == 2
 
 
 class RecordingHooks:
