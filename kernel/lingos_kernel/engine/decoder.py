@@ -24,6 +24,7 @@ from lingos_kernel.engine.runner import ModelRunner
 from lingos_kernel.engine.sampler import Sampler, prompt_logprobs
 from lingos_kernel.engine.sequence import Request, Sequence
 from lingos_kernel.errors import InvalidArguments, LingOSError, to_wire
+from lingos_kernel.scheduling.step_budget import StepBudget
 
 SCORED_TOKENS = 128
 """Most tokens in one step of a sequence whose prompt is scored: each has a row of logits."""
@@ -37,8 +38,15 @@ class StepWork:
     output_tokens: int = 0
     kv_slots: int = 0
     """Slots that attention read."""
-    is_decode: bool = False
-    """Nothing but one token for each sequence."""
+    decode_rows: int = 0
+    """Sequences that computed one token."""
+    prefill_tokens: int = 0
+    """Tokens of the others."""
+
+    @property
+    def is_decode(self) -> bool:
+        """Nothing but one token for each sequence."""
+        return not self.prefill_tokens
 
 
 class Decoder:
@@ -50,7 +58,7 @@ class Decoder:
         roster: Roster,
         intake: Intake,
         *,
-        max_batch_tokens: int,
+        budget: StepBudget,
         clock: Callable[[], float],
     ) -> None:
         self.roster = roster
@@ -59,7 +67,7 @@ class Decoder:
         self._runner = runner
         self._intake = intake
         self._sampler = Sampler()
-        self._max_batch_tokens = max_batch_tokens
+        self._budget = budget
         self._clock = clock
         self._outputs: list[SequenceOutput] = []
         self._failed: list[Failed] = []
@@ -71,9 +79,13 @@ class Decoder:
 
     def step(self) -> list[Event]:
         """Advance: prefill and decode what one batch takes; the events that this gave."""
+        started_s = self._clock()
         parts = self._decide()
         logits = self._runner.forward([part for _, part in parts])
         self._account(parts, logits)
+        work = self.last_work
+        step_s = self._clock() - started_s
+        self._budget.observe(work.decode_rows, work.prefill_tokens, step_s)
         return self._events()
 
     # Decide
@@ -81,7 +93,7 @@ class Decoder:
     def _decide(self) -> list[tuple[Sequence, Part]]:
         """Who computes what; gives them their pages. Parts of one token come first."""
         self.roster.settle()
-        shares = self.roster.share(self._max_batch_tokens)
+        shares = self.roster.share(self._budget)
         copies = [self.roster.make_writable(sequence) for sequence, _ in shares]
         self._runner.copy_pages([copy for copy in copies if copy])
         parts = [(sequence, self._part(sequence, tokens)) for sequence, tokens in shares]
@@ -119,7 +131,8 @@ class Decoder:
             prompt_tokens=sum(_prompt_tokens(sequence, part) for sequence, part in parts),
             output_tokens=len(ready),
             kv_slots=sum(part.end for _, part in parts),
-            is_decode=all(len(part.token_ids) == 1 for _, part in parts),
+            decode_rows=sum(len(part.token_ids) == 1 for _, part in parts),
+            prefill_tokens=sum(len(p.token_ids) for _, p in parts if len(p.token_ids) > 1),
         )
         self._choose(ready, logits)
 

@@ -37,6 +37,7 @@ from lingos_kernel.models.loader import (
 )
 from lingos_kernel.models.text_codec import TextCodec
 from lingos_kernel.scheduling.catalogue import make_policy
+from lingos_kernel.scheduling.step_budget import StepBudget
 
 KV_SHARE = {"cpu": 0.25, "cuda": 0.6}
 """Of the memory that is free beside the weights; other models and programs want some too."""
@@ -231,7 +232,7 @@ def _decoder(
     )
     # One token for everybody who decodes, and one at least for prefill.
     tokens = max(settings.max_batch_tokens, settings.max_running + 1)
-    return Decoder(runner, roster, intake, max_batch_tokens=tokens, clock=clock)
+    return Decoder(runner, roster, intake, budget=StepBudget(max_tokens=tokens), clock=clock)
 
 
 def _encoder(model: Any, info: ModelLoaded, codec: TextCodec) -> Encoder:

@@ -12,6 +12,7 @@ from lingos_kernel.memory.ledger import PageLedger
 from lingos_kernel.memory.pages import PAGE_SLOTS
 from lingos_kernel.scheduling.batcher import SWAPS_PER_STEP, Placement, place, share_budget
 from lingos_kernel.scheduling.policy import Policy
+from lingos_kernel.scheduling.step_budget import StepBudget
 from lingos_kernel.scheduling.waiting import WaitingQueue
 
 
@@ -122,9 +123,9 @@ class Roster:
             for sequence in placement.admit:
                 self.admit(sequence)
 
-    def share(self, budget: int) -> list[tuple[Sequence, int]]:
+    def share(self, budget: StepBudget) -> list[tuple[Sequence, int]]:
         """How many tokens each running sequence computes in this step, decoding ones first."""
-        return share_budget(self.running, budget, self._policy)
+        return share_budget(self.running, budget.tokens(self.running), self._policy)
 
     def book(self, sequence: Sequence, tokens: int) -> None:
         """Account for computed tokens of a running sequence."""
