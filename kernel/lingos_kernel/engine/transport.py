@@ -38,6 +38,11 @@ LAST_WORDS_S = 1.0
 """How long a dead process's pipes are read on when something else still holds them open."""
 
 
+PATIENT = {"OMP_WAIT_POLICY": "passive"}
+"""Torch's threads wait for each other asleep. By default they spin, and on a machine whose cores
+others use too, a step takes many times as long. What the user has set goes first."""
+
+
 @dataclass(frozen=True, slots=True)
 class Death:
     """Why an engine ended without being asked to."""
@@ -89,7 +94,7 @@ class PipeTransport:
         # A session of its own keeps the terminal's Ctrl-C away from it.
         self._child = child = _Child(on_event, on_death)
         await asyncio.get_running_loop().subprocess_exec(
-            lambda: child, *self._arguments, start_new_session=True
+            lambda: child, *self._arguments, start_new_session=True, env={**PATIENT, **os.environ}
         )
 
     def send(self, command: Command) -> None:
