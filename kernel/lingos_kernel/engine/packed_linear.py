@@ -78,7 +78,7 @@ def _can_pack(layer: nn.Linear) -> bool:
         weight.device.type == "cpu"
         and weight.dtype == torch.float32
         and weight.numel() >= _LEAST_WEIGHTS
-        and torch.backends.mkldnn.is_available()
+        and bool(torch._C._has_mkldnn)
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     )
 
