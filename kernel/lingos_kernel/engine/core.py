@@ -61,7 +61,8 @@ class EngineCore:
         AttentionInterface.register(PAGED, paged_attention)
         AttentionInterface.register(PROBE, probe_attention)
         AttentionMaskInterface.register(PROBE, probe_mask)
-        self._settings = settings
+        # From here on the number is known: passes of few rows use fewer, and torch forgets.
+        self._settings = replace(settings, threads=torch.get_num_threads())
         self._clock = clock
         self._torch_device = resolve_device(settings.device)
         self._meter = Meter(self._torch_device, clock)

@@ -218,7 +218,8 @@ def _decoder(
     settings: EngineSettings,
     clock: Callable[[], float],
 ) -> Decoder:
-    runner = ModelRunner(model, found, KvCache(shapes, info.pages, model.device))
+    cache = KvCache(shapes, info.pages, model.device)
+    runner = ModelRunner(model, found, cache, threads=settings.threads)
     ledger = PageLedger(info.pages)
     policy = make_policy(settings.policy, settings.tenant_weights)
     roster = Roster(ledger, policy, settings.max_running, clock)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lingos_kernel.engine.attention import PAGED, PagedLayer, PagedState, SdpaBackend
 from lingos_kernel.engine.batch import PackedBatch, Part
+from lingos_kernel.engine.cpu_threads import CpuThreads
 from lingos_kernel.engine.kv_cache import KvCache
 from lingos_kernel.engine.probe import Found
 
@@ -16,10 +17,12 @@ from lingos_kernel.engine.probe import Found
 class ModelRunner:
     """A model whose attention modules read and write the pages of a cache."""
 
-    def __init__(self, model: Any, found: Found, cache: KvCache) -> None:
+    def __init__(self, model: Any, found: Found, cache: KvCache, *, threads: int = 0) -> None:
+        """`threads`: of one operation on a CPU, at most; 0 leaves torch as it is."""
         self.model = model
         self.cache = cache
         self._device: torch.device = model.device
+        self._threads = CpuThreads(self._device, threads)
         shapes = [shape for _, shape in found]
         self._state = PagedState(SdpaBackend(), shapes)
         for (module, shape), layer in zip(found, cache.layers, strict=True):
@@ -33,6 +36,7 @@ class ModelRunner:
         Parts of one token come first. With no rows asked for, R is 0.
         """
         batch = PackedBatch.pack(parts, self._device)
+        self._threads.use_for(batch.input_ids.numel())
         rows = batch.logit_rows
         with self._state.bound(batch):
             output = self.model(
