@@ -5,6 +5,7 @@
     │   ├── InvalidArguments            an argument has the wrong type or value
     │   │   ├── EmptyPrompt             nothing to answer
     │   │   ├── PromptTooLong           more tokens than the model's context
+    │   │   ├── DamagedFile             a file that is not what it should be
     │   │   └── InvalidGrammar          a schema, regex or grammar that nothing can meet
     │   ├── UnknownName                 no such thing
     │   │   ├── UnknownSyscall
@@ -99,6 +100,12 @@ class InvalidGrammar(InvalidArguments):
     """Raised when a JSON schema, regex or grammar cannot be read or met."""
 
     code = "invalid_grammar"
+
+
+class DamagedFile(InvalidArguments):
+    """Raised when a file is not of the kind that is wanted, or not as it was written."""
+
+    code = "damaged_file"
 
 
 class UnknownName(UsageError):

@@ -25,6 +25,7 @@ from lingos_kernel.models.catalogue import DEFAULTS, CatalogueEntry
 from lingos_kernel.models.store import ModelStore
 from lingos_kernel.plugins import PluginHost
 from lingos_kernel.processes import ProcessTable
+from lingos_kernel.processes.context_store import ContextStore
 from lingos_kernel.processes.exits import Exits
 from lingos_kernel.processes.job_desk import JobDesk
 from lingos_kernel.processes.job_runner import JobRunner
@@ -122,6 +123,7 @@ class Kernel:
             await self.engine.stop()
             await self.broker.close()
             await self.job_store.close()
+            await self.contexts.close()
         self.leadership.release()
         await asyncio.to_thread(self.pool.shutdown)
         await asyncio.to_thread(self.audit.stop)
@@ -194,6 +196,7 @@ class Kernel:
             self.topics.close_process,
         ):
             self.processes.on_end(let_go)
+        self.contexts = ContextStore(config.paths.data_dir / "contexts.db")
         self.job_store = JobStore(config.paths.data_dir / "job_records.db")
         desk = JobDesk(self.job_store, self.broker)
         self.jobs = JobRunner(
@@ -240,6 +243,7 @@ class Kernel:
             broker=self.broker,
             desk=desk,
             jobs=self.jobs,
+            contexts=self.contexts,
             policies=self.policies.items,
             snapshot=self.snapshot,
         )

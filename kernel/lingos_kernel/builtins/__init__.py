@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from lingos_kernel.builtins.context import ContextSyscalls
 from lingos_kernel.builtins.jobs import JobSyscalls
 from lingos_kernel.builtins.llm import LlmSyscalls
 from lingos_kernel.builtins.memory import MemSyscalls
@@ -44,6 +45,7 @@ BUILTINS: Mapping[str, Callable[[Services], Any]] = {
     "llm": _maker(LlmSyscalls),
     "model": _maker(ModelSyscalls),
     "proc": _maker(ProcSyscalls),
+    "ctx": _maker(ContextSyscalls),
     "mem": _maker(MemSyscalls),
     "mq": _maker(MqSyscalls),
     "job": _maker(JobSyscalls),

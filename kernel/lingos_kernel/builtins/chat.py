@@ -18,6 +18,7 @@ from lingos_kernel.builtins.generation import (
 )
 from lingos_kernel.builtins.services import Services
 from lingos_kernel.builtins.tools import ToolBox, ToolCall
+from lingos_kernel.builtins.transcript import Transcript
 from lingos_kernel.engine.messages import Grammar, SamplingParams
 from lingos_kernel.engine.residency import Resident
 from lingos_kernel.errors import InvalidArguments, LingOSError, to_wire
@@ -52,8 +53,15 @@ class Chat:
     """One call of `llm.chat`: turns of the model, each a generation, until it has answered."""
 
     def __init__(
-        self, services: Services, context: Context, model: Resident, params: SamplingParams
+        self,
+        services: Services,
+        context: Context,
+        model: Resident,
+        params: SamplingParams,
+        transcript: Transcript | None = None,
     ) -> None:
+        """`transcript`: what was said before, which the turn is added to."""
+        self._transcript = transcript or Transcript(model.codec)
         self._services = services
         self._context = context
         self._model = model
@@ -74,17 +82,20 @@ class Chat:
             raise InvalidArguments("tools need n = 1", hint="leave n out, or leave tools out")
         infos = self._services.table.infos(self._context.principal)
         self._tools = ToolBox.choose(infos, patterns)
+        self._transcript.tools = self._tools
         self._tools_required = choice == "required"
 
     async def run(self, messages: list[Message], *, max_steps: int) -> AsyncIterator[Any]:
         """Stream the turn: text pieces, tool calls and their results, then the result."""
-        history = [message.for_template() for message in messages]
+        transcript = self._transcript
+        transcript.say([message.for_template() for message in messages])
         choices: list[Choice] = []
         for step in range(max_steps):
             is_last = step == max_steps - 1
             choices = new_choices(self._params)
-            async for piece in self._generate(history, choices, may_call=not is_last):
+            async for piece in self._generate(choices, may_call=not is_last):
                 yield piece
+            transcript.answered(choices[0].token_ids, choices[0].text)
             self._usages.append(usage_of(choices))
             calls = self._tools.parse(choices[0].text) if self._tools and not is_last else []
             if not calls:
@@ -95,11 +106,11 @@ class Chat:
             for call, result in zip(calls, results, strict=True):
                 yield {"tool_result": result}
                 self._calls.append({**msgspec.to_builtins(call), "result": result})
-            history += _as_history(choices[0].text, calls, results)
+            transcript.say(_as_messages(calls, results))
         yield Result(self._result(choices))
 
     async def _generate(
-        self, history: list[dict[str, Any]], choices: list[Choice], *, may_call: bool
+        self, choices: list[Choice], *, may_call: bool
     ) -> AsyncIterator[dict[str, Any]]:
         tools = self._tools
         params = self._params
@@ -107,7 +118,10 @@ class Chat:
             required = self._tools_required and not self._calls
             grammar = Grammar("ebnf", tools.grammar(required=required))
             params = msgspec.structs.replace(params, grammar=grammar)
-        prompt_ids = self._prompt(history)
+        transcript = self._transcript
+        # A context may be long; other calls go on while it is encoded.
+        prompt = asyncio.to_thread(transcript.prompt) if transcript.is_kept else None
+        prompt_ids = transcript.prompt() if prompt is None else await prompt
         visible = ToolBox.visible_text() if tools is not None and may_call else None
         stream = self._services.generator.stream(
             self._context, self._model, prompt_ids, params, choices
@@ -118,14 +132,6 @@ class Chat:
                 yield {"text": text, **({"choice": output.choice} if output.choice else {})}
         if visible and (rest := visible.finish()):
             yield {"text": rest}
-
-    def _prompt(self, history: list[dict[str, Any]]) -> list[int]:
-        codec = self._model.codec
-        if self._tools is None:
-            return codec.encode_chat(history)
-        if codec.template.takes_tools:
-            return codec.encode_chat(history, tools=self._tools.schemas())
-        return codec.encode_chat(self._tools.instruct(history))
 
     async def _execute(self, call: ToolCall) -> dict[str, Any]:
         """A tool call's outcome; an error is a result too, for the model to read."""
@@ -154,11 +160,9 @@ class Chat:
         }
 
 
-def _as_history(
-    text: str, calls: list[ToolCall], results: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """What the model said and what came back, as messages."""
-    messages: list[dict[str, Any]] = [{"role": "assistant", "content": text}]
+def _as_messages(calls: list[ToolCall], results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What came back from the tools, as messages."""
+    messages = []
     for call, result in zip(calls, results, strict=True):
         shown = json.dumps(result.get("value", result.get("error")), ensure_ascii=False)
         if len(shown) > RESULT_CHARACTERS:

@@ -10,14 +10,17 @@ from typing import Annotated, Any, Literal, Unpack
 from pydantic import BaseModel, ConfigDict, Field
 
 from lingos_kernel.builtins.chat import Chat, Message
+from lingos_kernel.builtins.context_use import check_single, use_context
 from lingos_kernel.builtins.generation import (
     describe_choice,
     describe_logprob,
     new_choices,
     usage_of,
 )
+from lingos_kernel.builtins.passage import Passage
 from lingos_kernel.builtins.sampling import Sampling, to_params
 from lingos_kernel.builtins.services import Services, pull_progress
+from lingos_kernel.builtins.transcript import Transcript
 from lingos_kernel.engine.messages import Embed, SamplingParams
 from lingos_kernel.engine.residency import Resident
 from lingos_kernel.errors import EmptyPrompt, InvalidArguments
@@ -26,6 +29,9 @@ from lingos_kernel.syscalls.spec import Context, syscall
 
 DEFAULT_MAX_TOKENS = 512
 
+ContextName = Annotated[
+    str | None, Field(description="a context (ctx.create) to go on with; the answer is added")
+]
 ModelName = Annotated[str | None, Field(description="a stored model; the default when not given")]
 
 
@@ -43,12 +49,13 @@ class LlmSyscalls:
     @syscall("llm.chat", cost="engine")
     async def chat(
         self,
-        context: Context,
-        messages: list[Message],
+        call: Context,
+        messages: list[Message] | None = None,
         model: ModelName = None,
         tools: list[str] | None = None,
         tool_choice: Literal["auto", "required", "none"] = "auto",
         max_steps: Annotated[int, Field(ge=1, le=64)] = 8,
+        context: ContextName = None,
         **options: Unpack[Sampling],
     ) -> AsyncIterator[Any]:
         """Answer a conversation, calling system calls on the way when tools are given.
@@ -62,22 +69,37 @@ class LlmSyscalls:
             tool_choice: required forces at least one call before the first answer.
             max_steps: most turns of the model before it must have answered.
         """
-        if not any(message.text().strip() for message in messages):
+        messages = messages or []
+        if context is None and not any(message.text().strip() for message in messages):
             raise EmptyPrompt("the conversation is empty", hint="give some text to answer")
-        resident = await self._model(context, model)
         params = to_params(options, default_max_tokens=DEFAULT_MAX_TOKENS)
-        chat = Chat(self._services, context, resident, params)
-        if tools and tool_choice != "none":
-            chat.offer(tools, tool_choice)
-        async for item in chat.run(messages, max_steps=max_steps):
-            yield item
+
+        async def turn(resident: Resident, transcript: Transcript) -> AsyncIterator[Any]:
+            chat = Chat(self._services, call, resident, params, transcript)
+            if tools and tool_choice != "none":
+                chat.offer(tools, tool_choice)
+            async for item in chat.run(messages, max_steps=max_steps):
+                yield item
+
+        if context is None:
+            resident = await self._model(call, model)
+            async for item in turn(resident, Transcript(resident.codec)):
+                yield item
+            return
+        check_single(params)
+        async with use_context(self._services, call, context, model=model) as use:
+            resident = await self._model(call, use.model)
+            transcript = Transcript(use.codec, use.conversation, name=context)
+            async for item in turn(resident, transcript):
+                yield await use.written(item, transcript)
 
     @syscall("llm.complete", cost="engine")
     async def complete(
         self,
-        context: Context,
-        prompt: str,
+        call: Context,
+        prompt: str = "",
         model: ModelName = None,
+        context: ContextName = None,
         **options: Unpack[Sampling],
     ) -> AsyncIterator[Any]:
         """Continue a text as it stands, without a chat template.
@@ -85,16 +107,35 @@ class LlmSyscalls:
         Args:
             prompt: the text to continue.
         """
-        if not prompt:
-            raise EmptyPrompt("the prompt is empty", hint="give some text to continue")
-        resident = await self._model(context, model)
         params = to_params(options, default_max_tokens=DEFAULT_MAX_TOKENS)
+        if context is None:
+            if not prompt:
+                raise EmptyPrompt("the prompt is empty", hint="give some text to continue")
+            resident = await self._model(call, model)
+            passage = Passage(resident.codec)
+            passage.say(prompt)
+            async for item in self._continue(call, resident, passage, params):
+                yield item
+            return
+        check_single(params)
+        async with use_context(self._services, call, context, model=model) as use:
+            resident = await self._model(call, use.model)
+            passage = Passage(use.codec, use.conversation)
+            passage.say(prompt)
+            async for item in self._continue(call, resident, passage, params):
+                yield await use.written(item, passage)
+
+    async def _continue(
+        self, call: Context, resident: Resident, passage: Passage, params: SamplingParams
+    ) -> AsyncIterator[Any]:
+        """Stream what the model writes after a passage, then the result."""
         choices = new_choices(params)
-        prompt_ids = resident.codec.encode(prompt, special=True)
-        stream = self._services.generator.stream(context, resident, prompt_ids, params, choices)
+        prompt_ids = passage.tokens
+        stream = self._services.generator.stream(call, resident, prompt_ids, params, choices)
         async for output in stream:
             if output.text:
                 yield {"text": output.text, "choice": output.choice}
+        passage.answered(choices[0].token_ids, choices[0].text)
         yield Result(
             {
                 "text": choices[0].text,

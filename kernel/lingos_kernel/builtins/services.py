@@ -13,6 +13,7 @@ from lingos_kernel.engine.residency import Residency
 from lingos_kernel.models.progress import PullProgress
 from lingos_kernel.models.store import ModelStore
 from lingos_kernel.plugins import PluginHost
+from lingos_kernel.processes.context_store import ContextStore
 from lingos_kernel.processes.exits import Exits
 from lingos_kernel.processes.job_desk import JobDesk
 from lingos_kernel.processes.job_runner import JobRunner
@@ -51,6 +52,7 @@ class Services:
     broker: Broker
     desk: JobDesk
     jobs: JobRunner
+    contexts: ContextStore
     policies: Mapping[str, type[Policy]]
     """The scheduling policies of plugins, by name."""
     snapshot: Callable[[], Awaitable[Snapshot]]

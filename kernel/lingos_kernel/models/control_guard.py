@@ -11,6 +11,7 @@ from tokenizers import AddedToken
 
 _START, _END = "\U000f0000", "\U000f0001"
 """Private-use characters around the control tokens that stand in untrusted text."""
+_ANY_MARK = re.compile(f"[{_START}{_END}]")
 
 
 class ControlGuard:
@@ -36,15 +37,36 @@ class ControlGuard:
         pattern = self._pattern("" if is_trusted else written)
         return _mark(value, pattern)
 
-    def encode(self, text: str) -> list[int]:
-        """The tokens of a text, where marked control tokens stay text and lone marks vanish."""
+    def encode(self, text: str, *, onward: bool = False) -> list[int]:
+        """The tokens of a text, where marked control tokens stay text and lone marks vanish.
+
+        `onward`: of a text that continues another.
+        """
         pieces = self._marks.split(text)
-        ids = self._encode(pieces[0])
+        ids = self._encode_onward(pieces[0]) if onward else self._encode(pieces[0])
         for marked, following in zip(pieces[1::2], pieces[2::2], strict=True):
             if marked:
                 ids += self._encode_as_text(marked)
             ids += self._encode_onward(following)
         return ids
+
+    @staticmethod
+    def plain(text: str) -> str:
+        """The text without its marks."""
+        return text.replace(_START, "").replace(_END, "")
+
+    @classmethod
+    def after(cls, before: str, text: str) -> str | None:
+        """What follows `before`, which has no marks, in a text; None when that begins otherwise."""
+        if not cls.plain(text).startswith(before):
+            return None
+        offset = len(before)
+        for mark in _ANY_MARK.finditer(text):
+            is_behind = mark.start() < offset or (mark.start() == offset and mark[0] == _END)
+            if not is_behind:
+                break
+            offset += 1
+        return text[offset:]
 
     @functools.lru_cache(maxsize=8)  # noqa: B019 - a guard lives as long as its model
     def _pattern(self, written: str) -> re.Pattern[str]:
@@ -74,7 +96,7 @@ class ControlGuard:
 
 def _mark(value: Any, pattern: re.Pattern[str]) -> Any:
     if isinstance(value, str):
-        unforged = value.replace(_START, "").replace(_END, "")
+        unforged = ControlGuard.plain(value)
         return pattern.sub(f"{_START}\\g<0>{_END}", unforged)
     if isinstance(value, Mapping):
         return {key: _mark(item, pattern) for key, item in value.items()}

@@ -170,22 +170,65 @@ class TextCodec:
         not special but stand in the template (such as tool-call or reasoning tags) are kept
         from users and tools, while the model's own turns and the system's may hold them.
         """
-        if not trusted:
-            written = literals(self._template.source(tools))
-            mark = functools.partial(self._guard.mark, written=written)
-            messages = [
-                mark(message, is_trusted=message.get("role") in _TRUSTED_ROLES)
-                for message in messages
-            ]
-            tools, template_arguments = mark(tools), mark(template_arguments)
-        text = self.render_chat(
-            messages,
-            tools=tools,
-            add_generation_prompt=add_generation_prompt,
-            **template_arguments,
-        )
-        ids = self.encode(text) if trusted else self._guard.encode(text)
+        if trusted:
+            text = self.render_chat(
+                messages,
+                tools=tools,
+                add_generation_prompt=add_generation_prompt,
+                **template_arguments,
+            )
+            ids = self.encode(text)
+        else:
+            text = self._render_guarded(
+                messages, tools, add_generation_prompt, **template_arguments
+            )
+            ids = self._guard.encode(text)
         return [*self.frame[0], *ids] if self._template.is_fallback else ids
+
+    def encode_chat_after(
+        self,
+        before: str,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        add_generation_prompt: bool = True,
+    ) -> tuple[list[int], str] | None:
+        """The tokens that continue a text to a whole conversation, and the conversation's text.
+
+        `before` is the text of tokens, as `decode(ids, skip_special=False)` gives it: they need
+        not be encoded again, however the model itself has cut its words into tokens. None when
+        the conversation does not begin with that text (some templates rewrite what was said).
+        """
+        frame = self.frame[0] if self._template.is_fallback else ()
+        text = self._render_guarded(messages, tools, add_generation_prompt)
+        whole = self.decode(frame, skip_special=False) + text
+        rest = self._guard.after(before, whole)
+        if rest is None:
+            return None
+        if before:
+            ids = self._guard.encode(rest, onward=True)
+        else:
+            ids = [*frame, *self._guard.encode(text)]
+        return ids, self._guard.plain(whole)
+
+    def _render_guarded(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]] | None,
+        add_generation_prompt: bool,
+        **template_arguments: Any,
+    ) -> str:
+        """The prompt text of a conversation, with marks around what somebody spelled in it."""
+        mark = functools.partial(self._guard.mark, written=literals(self._template.source(tools)))
+        guarded = [
+            mark(message, is_trusted=message.get("role") in _TRUSTED_ROLES) for message in messages
+        ]
+        return self.render_chat(
+            guarded,
+            tools=mark(tools),
+            add_generation_prompt=add_generation_prompt,
+            **mark(template_arguments),
+        )
 
     @functools.cached_property
     def _guard(self) -> ControlGuard:

@@ -58,8 +58,10 @@ class SqliteWriter:
         *,
         durability: Durability = "process",
         on_rollback: Callable[[], None] = lambda: None,
+        what: str = "job store",
     ) -> None:
-        """Open or make the file. Raises LingOSError when it cannot be used."""
+        """Open or make the file; errors call it `what`. Raises LingOSError when it is unusable."""
+        self._what = what
         self._path = path
         self._on_rollback = on_rollback
         self._asked: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
@@ -75,7 +77,7 @@ class SqliteWriter:
         DiskFull, LingOSError for other failures of the file, Cancelled after `close`.
         """
         if self._closed:
-            raise Cancelled(f"the job store {self._path} is closed")
+            raise Cancelled(f"the {self._what} {self._path} is closed")
         loop = asyncio.get_running_loop()
         asked = _Asked(operation, loop, loop.create_future())
         self._asked.put(asked)
@@ -173,11 +175,11 @@ class SqliteWriter:
             return error
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code == sqlite3.SQLITE_FULL:
-            return DiskFull(f"no room for the job store {self._path}", hint="free some space")
+            return DiskFull(f"no room for the {self._what} {self._path}", hint="free some space")
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return Busy(f"another process holds the job store {self._path}", hint="try again")
+            return Busy(f"another process holds the {self._what} {self._path}", hint="try again")
         return LingOSError(
-            f"the job store {self._path} failed: {error}",
+            f"the {self._what} {self._path} failed: {error}",
             hint="check the folder's permissions; if the file is damaged, move it away",
         )
 

@@ -1,0 +1,122 @@
+"""Going on with a context: loaded, reserved, and written back when all went well."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from lingos_kernel.builtins.services import Services
+from lingos_kernel.engine.messages import SamplingParams
+from lingos_kernel.errors import InvalidArguments, UnknownModel
+from lingos_kernel.models.store import StoredModel
+from lingos_kernel.models.text_codec import TextCodec
+from lingos_kernel.processes.contexts import Conversation, Entry, Head, Loaded
+from lingos_kernel.syscalls.events import Result
+from lingos_kernel.syscalls.spec import Context
+
+
+class Draft(Protocol):
+    """What a context is to hold: `Transcript` and `Passage` are drafts."""
+
+    tokens: list[int]
+    start: int
+    entries: list[Entry]
+
+
+@dataclass(frozen=True, slots=True)
+class ContextUse:
+    """A context that its caller alone goes on with."""
+
+    services: Services
+    call: Context
+    loaded: Loaded
+    codec: TextCodec
+
+    @property
+    def name(self) -> str:
+        """The context's."""
+        return self.loaded.head.name
+
+    @property
+    def model(self) -> str:
+        """The name of its model."""
+        return self.loaded.head.model
+
+    @property
+    def conversation(self) -> Conversation:
+        """What it holds."""
+        return self.loaded.conversation
+
+    async def write(self, draft: Draft) -> dict[str, Any]:
+        """Let the context hold what a draft does; returns its name and length."""
+        head = await self.services.contexts.extend(
+            self.loaded,
+            self.call.principal,
+            start=draft.start,
+            tokens=draft.tokens[draft.start :],
+            entries=draft.entries,
+        )
+        return {"name": head.name, "tokens": head.length}
+
+    async def written(self, item: Any, draft: Draft) -> Any:
+        """What a stream yielded; once it is the result, the context holds the draft too."""
+        if not isinstance(item, Result):
+            return item
+        return Result({**item.data, "context": await self.write(draft)})
+
+
+@asynccontextmanager
+async def use_context(
+    services: Services, call: Context, name: str, *, model: str | None = None
+) -> AsyncIterator[ContextUse]:
+    """Reserve a context of the caller's; `model` is checked to be its own.
+
+    Raises `UnknownContext`, `NotPermitted`, `InvalidArguments`, and `Busy` while another call goes
+    on with it.
+    """
+    head = await services.contexts.head(name, call.principal)
+    head.check_writable(call.principal)
+    stored = check_model(services, head, model)
+    with services.contexts.reserved(head):
+        loaded = await services.contexts.load(name, call.principal)
+        codec = await services.residency.codec(stored)
+        services.processes.get(call.pid).context = name
+        yield ContextUse(services, call, loaded, codec)
+
+
+def check_model(services: Services, head: Head, model: str | None = None) -> StoredModel:
+    """The model of a context; raises `InvalidArguments` when `model` is another one."""
+    stored = find_model(services, head.name, head.model, head.model_id)
+    if model is not None and services.store.resolve(model).id != head.model_id:
+        raise InvalidArguments(
+            f"the context {head.name} belongs to the model {head.model}, not to {model}",
+            hint="leave the model out, or make another context with ctx.create",
+        )
+    return stored
+
+
+def find_model(services: Services, name: str, model: str, model_id: str) -> StoredModel:
+    """The stored model that the tokens of a context mean something to, or `InvalidArguments`."""
+    try:
+        stored = services.store.resolve(model)
+    except UnknownModel:
+        raise InvalidArguments(
+            f"the context {name} belongs to the model {model}, which is not stored",
+            hint=f"pull it: lingos models pull {model}",
+        ) from None
+    if stored.id != model_id:
+        raise InvalidArguments(
+            f"the context {name} was made with another version of the model {model}",
+            hint="make another context with ctx.create",
+        )
+    return stored
+
+
+def check_single(params: SamplingParams) -> None:
+    """Raise unless there is one answer to go on with."""
+    if params.n != 1:
+        raise InvalidArguments(
+            "a context goes on with one answer", hint="leave n out, or fork the context"
+        )
