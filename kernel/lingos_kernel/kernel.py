@@ -31,6 +31,7 @@ from lingos_kernel.processes.job_desk import JobDesk
 from lingos_kernel.processes.job_runner import JobRunner
 from lingos_kernel.processes.job_store import JobStore
 from lingos_kernel.processes.leadership import Leadership
+from lingos_kernel.processes.sessions import Sessions
 from lingos_kernel.queue.broker import Broker, open_broker
 from lingos_kernel.queue.mailbox import Mailboxes
 from lingos_kernel.queue.topics import Topics
@@ -105,6 +106,8 @@ class Kernel:
             self.plugins.register(make(self.built), name)
         self.plugins.attach("syscalls", self.table)  # the built-in ones keep their names
         self._begin("engine", self._start_engine())
+        if self.leadership.try_take():
+            await self.sessions.restore()
         await self.plugins.startup(self)
         self.jobs.start()
         for name, service in self.services.items.items():
@@ -124,6 +127,7 @@ class Kernel:
             await self.broker.close()
             await self.job_store.close()
             await self.contexts.close()
+            await self.sessions.close()
         self.leadership.release()
         await asyncio.to_thread(self.pool.shutdown)
         await asyncio.to_thread(self.audit.stop)
@@ -196,8 +200,10 @@ class Kernel:
             self.topics.close_process,
         ):
             self.processes.on_end(let_go)
-        self.contexts = ContextStore(config.paths.data_dir / "contexts.db")
-        self.job_store = JobStore(config.paths.data_dir / "job_records.db")
+        data = config.paths.data_dir
+        self.sessions = Sessions(data / "processes.db", self.processes, clock=self.clock)
+        self.contexts = ContextStore(data / "contexts.db")
+        self.job_store = JobStore(data / "job_records.db")
         desk = JobDesk(self.job_store, self.broker)
         self.jobs = JobRunner(
             self.job_store,
@@ -206,7 +212,7 @@ class Kernel:
             self.processes,
             self.dispatcher.submit,
             leadership=self.leadership,
-            worker=f"kernel:{platform.node()}:{config.paths.data_dir}",
+            worker=f"kernel:{platform.node()}:{data}",
             workers=config.queue.workers,
         )
         self._sources = Sources(
@@ -231,6 +237,7 @@ class Kernel:
             residency=self.residency,
             processes=self.processes,
             exits=Exits(self.processes),
+            sessions=self.sessions,
             requests=requests,
             generator=Generator(self.engine, self.processes, requests),
             table=self.table,

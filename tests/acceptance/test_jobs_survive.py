@@ -8,7 +8,6 @@ import os
 import signal
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -131,3 +130,20 @@ async def test_a_stopped_job_survives_kill_9(config: Config, default_model: Stor
         await client.call("proc.kill", pid=again, signal="CONT")
         result = await client.call("job.result", job_id=job_id, wait_s=WAIT_S)
         assert result["usage"]["output_tokens"] == 32
+
+
+async def test_suspended_sessions_survive_kill_9(config: Config) -> None:
+    """A process that was opened and stopped is there after the restart, under its pid."""
+    await asyncio.to_thread(daemon.start, config)
+    async with HttpClient(config.kernel.socket) as client:
+        top = (await client.call("proc.open", command="agent", kind="agent"))["pid"]
+        low = (await client.call("proc.open", command="step", parent=top))["pid"]
+        await client.call("proc.limit", pid=low, tokens=5)
+        await client.call("proc.kill", pid=low, signal="STOP")
+        await kill(config)
+        await asyncio.to_thread(daemon.start, config)
+        shown = await client.call("proc.show", pid=low)
+        assert (shown["state"], shown["parent"], shown["program"]) == ("stopped", top, top)
+        assert shown["limits"]["tokens"] == 5
+        await client.call("proc.kill", pid=low, signal="CONT")
+        assert (await client.call("proc.show", pid=low))["state"] == "idle"

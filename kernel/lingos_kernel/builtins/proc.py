@@ -91,6 +91,7 @@ class ProcSyscalls:
             on_parent_end=on_parent_end,
             is_durable=True,
         )
+        await self._services.sessions.flush()
         return {"pid": opened.pid, "priority": opened.priority}
 
     @syscall("proc.close", cost="io")
@@ -102,6 +103,7 @@ class ProcSyscalls:
         """
         self._services.processes.owned(pid, context.principal)
         self._services.processes.close(pid)
+        await self._services.sessions.flush()
         return {"closed": pid}
 
     @syscall("proc.wait", cost="io", timeout_s=DAY_S)
@@ -185,6 +187,7 @@ class ProcSyscalls:
             signal: TERM, KILL, STOP or CONT.
         """
         self._services.processes.signal(pid, Signal[signal], by=context.principal)
+        await self._services.sessions.flush()
         return {"pid": pid, "signal": signal}
 
     @syscall("proc.nice", cost="io")
@@ -196,6 +199,7 @@ class ProcSyscalls:
             priority: -20 (most urgent) to 19.
         """
         before = self._services.processes.nice(pid, priority, by=context.principal)
+        await self._services.sessions.flush()
         return {"pid": pid, "priority": priority, "before": before}
 
     @syscall("proc.limit", cost="io")
@@ -219,4 +223,5 @@ class ProcSyscalls:
         """
         limits = Limits(tokens, seconds, tool_calls, pages)
         self._services.processes.limit(pid, limits, by=context.principal)
+        await self._services.sessions.flush()
         return {"pid": pid, "limits": asdict(limits)}

@@ -17,6 +17,7 @@ from lingos_kernel.processes.context_store import ContextStore
 from lingos_kernel.processes.exits import Exits
 from lingos_kernel.processes.job_desk import JobDesk
 from lingos_kernel.processes.job_runner import JobRunner
+from lingos_kernel.processes.sessions import Sessions
 from lingos_kernel.processes.table import ProcessTable
 from lingos_kernel.queue.broker import Broker
 from lingos_kernel.queue.mailbox import Mailboxes
@@ -40,6 +41,7 @@ class Services:
     residency: Residency
     processes: ProcessTable
     exits: Exits
+    sessions: Sessions
     requests: Requests
     generator: Generator
     table: SyscallTable

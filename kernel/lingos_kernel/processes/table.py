@@ -102,6 +102,11 @@ class ProcessTable:
             found = [p for p in found if owns(by, p)]
         return sorted(found, key=lambda p: p.pid)
 
+    @property
+    def last_pid(self) -> int:
+        """The highest pid that was given out."""
+        return self._last_pid
+
     def children(self, pid: int) -> list[Process]:
         """The live children of a process."""
         return [p for p in self._live.values() if p.parent == pid]
@@ -173,17 +178,19 @@ class ProcessTable:
     def restore(self, processes: Iterable[Process], *, last_pid: int) -> None:
         """Take in processes of an earlier kernel, under their own pids; new pids come after.
 
-        Before anything was opened. Stopped ones are held; one whose parent is not there any more
-        goes to the kernel.
+        Before anything was opened. Stopped ones are held. Those whose parent is not among them
+        end, or go to the kernel, as they asked.
         """
         assert self._last_pid == KERNEL_PID, "processes are restored before any is opened"
-        self._live.update({process.pid: process for process in processes})
-        self._last_pid = max(last_pid, *self._live)
-        for process in self._live.values():
-            if process.pid != KERNEL_PID and process.parent not in self._live:
+        for process in sorted(processes, key=lambda p: p.pid):  # a parent's pid is the lower one
+            if process.parent not in self._live:
+                if process.on_parent_end == "end":
+                    continue
                 process.parent = KERNEL_PID
+            self._live[process.pid] = process
             if process.stopped:
                 self._tell("stopped", process.pid)
+        self._last_pid = max(last_pid, *self._live)
 
     def close(self, pid: int, why: str = "closed") -> None:
         """End a process: its calls are cancelled, its children end too or move up, as they asked.
@@ -218,6 +225,7 @@ class ProcessTable:
     def nice(self, pid: int, priority: int, *, by: Principal) -> int:
         """Change the priority; returns the one before. Below 0 needs `proc.admin`."""
         process = self.owned(pid, by)
+        _not_the_kernel(pid)
         check_priority(priority, by=by, now=process.priority)
         before, process.priority = process.priority, priority
         if before != priority:
@@ -227,10 +235,7 @@ class ProcessTable:
     def signal(self, pid: int, signal: Signal, *, by: Principal) -> None:
         """Send a signal; raises `UnknownProcess`, `NotPermitted`."""
         process = self.owned(pid, by)
-        if pid == KERNEL_PID:
-            raise NotPermitted(
-                "process 1 is the kernel itself", hint="`lingos kernel stop` stops it"
-            )
+        _not_the_kernel(pid)
         if signal is Signal.STOP and not process.stopped:
             process.stopped = True
             self._tell("stopped", pid)
@@ -303,3 +308,8 @@ def _isolated(act: Callable[..., object], *arguments: object) -> None:
         act(*arguments)
     except Exception:
         log.exception("%r failed", act)
+
+
+def _not_the_kernel(pid: int) -> None:
+    if pid == KERNEL_PID:
+        raise NotPermitted("process 1 is the kernel itself", hint="`lingos kernel stop` stops it")

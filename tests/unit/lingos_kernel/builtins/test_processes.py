@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from lingos_kernel.errors import (
 from lingos_kernel.kernel import Kernel
 from lingos_kernel.security.principal import Principal
 from lingos_kernel.syscalls.events import Item, Result
+from lingos_kernel.testing.scripted_kernel import scripted_kernel
 
 
 async def opened(kernel: Kernel, **arguments: Any) -> int:
@@ -192,3 +194,29 @@ async def test_result_of_a_trace_is_its_lines(make_kernel: Any) -> None:
         kernel.processes.close(pid)
         assert await trace.result() == []
         assert isinstance(trace.outcome, Result)
+
+
+async def test_processes_outlive_the_kernel(tmp_path: Path) -> None:
+    """Opened processes keep pid, limits, use and stop; who belongs to a connection is gone."""
+    async with scripted_kernel(tmp_path) as kernel:
+        me, top = kernel.processes.get(1).principal, await opened(kernel, kind="agent")
+        low = await opened(kernel, parent=top)
+        kernel.processes.open(me, "belongs to a connection")
+        await kernel.call("proc.limit", pid=top, tokens=10)
+        await kernel.submit(me, "llm.complete", {"prompt": "Hi"}, pid=low).result()
+        await kernel.call("proc.kill", pid=low, signal="STOP")
+        before = [await kernel.call("proc.show", pid=pid) for pid in (top, low)]
+    async with scripted_kernel(tmp_path) as kernel:
+        rows = {row["pid"]: row["state"] for row in await kernel.call("proc.list")}
+        assert (rows[top], rows[low], len(rows)) == ("idle", "stopped", 3)
+        after = [await kernel.call("proc.show", pid=pid) for pid in (top, low)]
+        for name in ("limits", "used", "parent", "command", "kind", "program"):
+            assert [row[name] for row in after] == [row[name] for row in before]
+        held = kernel.submit(me, "llm.complete", {"prompt": "Hi"}, pid=low)
+        await asyncio.sleep(0)
+        assert held.state == "queued"
+        await kernel.call("proc.kill", pid=low, signal="CONT")
+        assert (await held.result())["usage"]["output_tokens"] == 3
+        with pytest.raises(QuotaExceeded):
+            await kernel.submit(me, "llm.complete", {"prompt": "Hi"}, pid=low).result()
+        assert await opened(kernel) > low

@@ -210,9 +210,7 @@ class Tree(RuleBasedStateMachine):
     def create(self, name: str, lengths: list[int]) -> None:
         """Make one, unless the name is taken."""
         tokens, entries = self.piece(0, lengths)
-        work = self.store.create(
-            name, ANN, model="m", model_id="i", tokens=tokens, entries=entries
-        )
+        work = self.store.create(name, ANN, model="m", model_id="i", tokens=tokens, entries=entries)
         if name in self.models:
             with pytest.raises(InvalidArguments):
                 self.do(work)

@@ -245,8 +245,15 @@ def test_processes_of_an_earlier_kernel(table: ProcessTable, observer: Observer)
     def earlier(pid: int, parent: int, **changes: Any) -> Process:
         return Process(pid, parent, ANN, "session", "sh", "", 0, Limits(), 0.0, **changes)
 
-    table.restore([earlier(7, 1), earlier(9, 7, stopped=True), earlier(8, 3)], last_pid=30)
-    assert [(p.pid, p.parent) for p in table.processes()] == [(1, 0), (7, 1), (8, 1), (9, 7)]
+    orphans = [earlier(8, 3), earlier(10, 3, on_parent_end="end"), earlier(11, 10)]
+    table.restore([earlier(9, 7, stopped=True), earlier(7, 1), *orphans], last_pid=30)
+    assert [(p.pid, p.parent) for p in table.processes()] == [
+        (1, 0),
+        (7, 1),
+        (8, 1),
+        (9, 7),
+        (11, 1),
+    ]
     assert observer.told == [("stopped", 9)]
     assert table.open(ANN, "new").pid == 31
 
