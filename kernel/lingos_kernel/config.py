@@ -85,9 +85,9 @@ class PluginsConfig:
     load: tuple[str, ...] | None = None
     """None: all that are installed; (): none."""
     slow_s: float = field(default=1.0, metadata={"above": 0})
-    """An import that takes longer is flagged."""
+    """A plugin whose import and register hooks take longer is flagged."""
     import_timeout_s: float = field(default=10.0, metadata={"above": 0})
-    """An import that takes longer is given up."""
+    """An import, or a register, startup or shutdown hook, that takes longer is given up."""
 
 
 @dataclass(frozen=True, slots=True)

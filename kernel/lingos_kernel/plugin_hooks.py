@@ -7,10 +7,12 @@ import inspect
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from lingos_kernel.errors import LingOSError
+from lingos_kernel.plugin_limits import run_limited
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +56,7 @@ class HookCaller:
         limit_s: float,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """`on_error(plugin, text)` is told of each failure; `limit_s` bounds an async hook."""
+        """`on_error(plugin, text)` is told of each failure; `limit_s` bounds those of `run`."""
         self._on_error = on_error
         self._limit_s = limit_s
         self._clock = clock
@@ -89,15 +91,30 @@ class HookCaller:
                 self._note(hook, error)
 
     async def run(self, hooks: list[Hook], **arguments: Any) -> None:
-        """Call each hook, plain or async, within the limit; never raises but on cancel."""
+        """Call each hook, plain or async, within the limit; never raises but on cancel.
+
+        Plain ones run on a thread, off the event loop.
+        """
         for hook in hooks:
             try:
-                value = self._call(hook, **arguments)
+                if inspect.iscoroutinefunction(hook.function):
+                    value = self._call(hook, **arguments)
+                else:
+                    value = await asyncio.to_thread(self._call, self._limited(hook), **arguments)
                 if inspect.isawaitable(value):
                     async with asyncio.timeout(self._limit_s):
                         await value
             except Exception as error:  # noqa: BLE001  the plugin is named, the others go on
                 self._note(hook, error)
+
+    def _limited(self, hook: Hook) -> Hook:
+        """The hook, given up at the limit."""
+
+        def call(*arguments: Any) -> Any:
+            act = partial(hook.function, *arguments)
+            return run_limited(act, name=hook.name, limit_s=self._limit_s).result()
+
+        return replace(hook, function=call)
 
     def _call(self, hook: Hook, **arguments: Any) -> Any:
         """What the hook returns; None when it fails. A `LingOSError` is raised on."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
 from lingos_kernel.errors import PluginFailed
+from lingos_kernel.plugin_limits import in_words, run_limited
 
 GROUP = "lingos"
 BUILT_IN = "built in"
@@ -29,8 +28,9 @@ class PluginRecord:
     state: PluginState
     """available: installed, not loaded yet. disabled: not among those to load, or turned off."""
     import_s: float = 0.0
+    """How long its import and its register hooks took."""
     slow: bool = False
-    """Whether the import took longer than `plugins.slow_s`."""
+    """Whether they took longer than `plugins.slow_s`."""
     error: str = ""
     """What went wrong, the plugin named; what it offers besides still works when it is loaded."""
     provides: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -72,48 +72,18 @@ def find_plugins() -> list[Candidate]:
     )
 
 
-class ImportTimedOutError(Exception):
-    """Raised when an import did not end within its limit; its thread is left to itself."""
-
-
-@dataclass(slots=True)
-class _Outcome:
-    plugin: Any = None
-    error: BaseException | None = None
-    took_s: float = 0.0
-
-
 def import_plugin(candidate: Candidate, *, limit_s: float) -> tuple[Any, float]:
     """The plugin's module or object, and the seconds that its import took.
 
-    Raises what the import raised as `PluginFailed`, or `ImportTimedOutError`. It runs on a thread
-    of its own, since an import that hangs cannot be stopped.
+    Raises what the import raised as `PluginFailed`, or `TimedOutError`.
     """
-    outcome = _Outcome()
-
-    def load() -> None:
-        begun = time.perf_counter()
-        try:
-            outcome.plugin = candidate.load()
-        except BaseException as error:  # noqa: BLE001  SystemExit too: a plugin must not end the app
-            outcome.error = error
-        outcome.took_s = time.perf_counter() - begun
-
-    thread = threading.Thread(target=load, name=f"import {candidate.name}", daemon=True)
-    thread.start()
-    thread.join(limit_s)
-    if thread.is_alive():
-        raise ImportTimedOutError
+    outcome = run_limited(candidate.load, name=f"import {candidate.name}", limit_s=limit_s)
     if outcome.error is not None:
         raise PluginFailed(
-            f"plugin {candidate.name} cannot be imported: {_in_words(outcome.error)}",
+            f"plugin {candidate.name} cannot be imported: {in_words(outcome.error)}",
             hint=_mend(candidate),
         ) from outcome.error
-    return outcome.plugin, outcome.took_s
-
-
-def _in_words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+    return outcome.value, outcome.took_s
 
 
 def _mend(candidate: Candidate) -> str:

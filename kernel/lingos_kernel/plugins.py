@@ -22,10 +22,10 @@ from lingos_kernel.config import PluginsConfig
 from lingos_kernel.errors import LingOSError, PluginError, PluginFailed
 from lingos_kernel.names import did_you_mean
 from lingos_kernel.plugin_hooks import Hook, HookCaller, HookTime
+from lingos_kernel.plugin_limits import TimedOutError, run_limited
 from lingos_kernel.plugin_records import (
     BUILT_IN,
     Candidate,
-    ImportTimedOutError,
     PluginRecord,
     choose,
     find_plugins,
@@ -203,7 +203,7 @@ class PluginHost:
             return
         try:
             plugin, import_s = import_plugin(candidate, limit_s=self._settings.import_timeout_s)
-        except ImportTimedOutError:
+        except TimedOutError:
             error = (
                 f"plugin {candidate.name} did not import in {self._settings.import_timeout_s:g} s"
             )
@@ -232,6 +232,11 @@ class PluginHost:
         """Run something of a plugin; when it raises, the plugin is out, and its record says why."""
         try:
             act()
+        except TimedOutError as error:
+            log.warning("plugin %s is turned off: %s", name, error)
+            self._remove(name)
+            text = f"plugin {name}: {error}"
+            self._change_record(name, state="timed_out", error=text, provides={})
         except Exception as error:
             log.warning("plugin %s is turned off", name, exc_info=error)
             self._remove(name)
@@ -273,9 +278,23 @@ class PluginHost:
             if (sink := self._sinks.get(kind)) is None:
                 continue
             for hook in self._hooks(f"lingos_register_{kind}", name):
-                register = _Register(name, sink)
-                hook.function(*[register for _ in hook.takes])
+                register = _Register()
+                self._run_register_hook(hook, register)
+                register.hand_over(sink, name)
                 self._note_registered(name, kind, register)
+
+    def _run_register_hook(self, hook: Hook, register: _Register) -> None:
+        """Let a plugin fill `register`, within the time limit unless it is built in."""
+        act = partial(hook.function, *[register for _ in hook.takes])
+        record = self._record(hook.plugin)
+        assert record is not None
+        if record.distribution == BUILT_IN:
+            act()
+            return
+        outcome = run_limited(act, name=hook.name, limit_s=self._settings.import_timeout_s)
+        took_s = record.import_s + outcome.took_s
+        self._change_record(hook.plugin, import_s=took_s, slow=took_s > self._settings.slow_s)
+        outcome.result()
 
     def _note_registered(self, name: str, kind: str, register: _Register) -> None:
         record = self._record(name)
@@ -327,17 +346,21 @@ class PluginHost:
 
 
 class _Register(hookspecs.Register):
-    """What a plugin's register hook adds to; a refused item leaves the others alone."""
+    """What a plugin's register hook adds to; handed over when the hook has ended."""
 
-    def __init__(self, owner: str, sink: Sink) -> None:
+    def __init__(self) -> None:
         self.names: list[str] = []
         self.problems: list[str] = []
-        self._owner = owner
-        self._sink = sink
+        self._added: list[tuple[Any, str | None]] = []
 
     def add(self, item: Any, /, *, name: str | None = None) -> None:
         """Register one item under its own name, or the given one; see `PluginRecord.error`."""
-        try:
-            self.names.append(self._sink.add(item, owner=self._owner, name=name))
-        except PluginError as error:
-            self.problems.append(str(error))
+        self._added.append((item, name))
+
+    def hand_over(self, sink: Sink, owner: str) -> None:
+        """Give the items to the sink; one that it refuses leaves the others alone."""
+        for item, name in self._added:
+            try:
+                self.names.append(sink.add(item, owner=owner, name=name))
+            except PluginError as error:
+                self.problems.append(str(error))

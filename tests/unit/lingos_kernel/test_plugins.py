@@ -151,6 +151,70 @@ def test_import_that_hangs() -> None:
     assert good.state == "loaded"
 
 
+class Stuck:
+    """A plugin whose register hook adds one syscall and blocks until the gate opens."""
+
+    def __init__(self, gate: threading.Event) -> None:
+        self.gate = gate
+
+    @hookimpl
+    def lingos_register_syscalls(self, register: Register) -> None:
+        """Register one, and block."""
+
+        @syscall("half")
+        def half() -> None:
+            """Half."""
+
+        register.add(half)
+        self.gate.wait(30)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_register_hook_that_hangs(late: bool) -> None:
+    """A register hook without end is given up and named, whether at a load or at an attach."""
+    gate = threading.Event()
+    found = [candidate("stuck", Stuck(gate)), candidate("good", syscalls("one"))]
+    made = PluginHost(PluginsConfig(import_timeout_s=0.2), find=lambda: found)
+    table = SyscallTable()
+    acts: list[Callable[[], Any]] = [made.load, lambda: made.attach("syscalls", table)]
+    try:
+        for act in acts if late else reversed(acts):
+            act()
+        records = {record.name: record for record in made.records()}
+    finally:
+        gate.set()
+    assert records["stuck"].state == "timed_out"
+    said = "plugin stuck: lingos_register_syscalls did not end in 0.2 s"
+    assert records["stuck"].error == said
+    assert records["stuck"].provides == {}
+    assert records["good"].state == "loaded"
+    assert names(table) == ["good.one"]
+
+
+def test_register_hook_that_exits() -> None:
+    """A register hook that ends programs puts only its plugin out."""
+
+    class Plugin:
+        @hookimpl
+        def lingos_register_syscalls(self) -> None:
+            exits()
+
+    made, table = host(candidate("bad", Plugin()), candidate("good", syscalls("one")))
+    bad, good = made.load()
+    assert (bad.state, bad.error) == ("failed", "plugin bad: SystemExit: 2")
+    assert good.state == "loaded"
+    assert names(table) == ["good.one"]
+
+
+def test_register_hooks_count_as_import_time() -> None:
+    """What a register hook takes is added to the plugin's time."""
+    found = [candidate("a", syscalls("one"))]
+    made = PluginHost(PluginsConfig(), find=lambda: found)
+    (before,) = made.load()
+    made.attach("syscalls", SyscallTable())
+    assert made.records()[0].import_s > before.import_s
+
+
 def test_slow_import_is_flagged() -> None:
     """An import above the limit still loads, and says that it is slow."""
     made, _ = host(candidate("a", syscalls("one")), slow_s=1e-9)
@@ -431,3 +495,30 @@ async def test_startup_that_hangs_is_given_up() -> None:
     made.load()
     await made.startup(None)
     assert "TimeoutError" in made.records()[0].error
+
+
+async def test_plain_hooks_that_hang_are_given_up() -> None:
+    """A plain startup or shutdown hook that blocks is given up and named; the next is called."""
+    gate = threading.Event()
+
+    class Plugin:
+        @hookimpl
+        def lingos_startup(self) -> None:
+            gate.wait(30)
+
+        @hookimpl
+        def lingos_shutdown(self) -> None:
+            gate.wait(30)
+
+    after = Watcher()
+    made, _ = host(candidate("a", Plugin()), candidate("b", after), import_timeout_s=0.2)
+    made.load()
+    try:
+        for hook, act in (("startup", made.startup), ("shutdown", made.shutdown)):
+            await act(None)
+            error = made.records()[0].error
+            assert error.startswith(f"plugin a: lingos_{hook} raised TimedOutError")
+            assert "did not end in 0.2 s" in error
+    finally:
+        gate.set()
+    assert after.seen == [("startup", None), ("shutdown", None)]
