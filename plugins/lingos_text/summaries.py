@@ -35,17 +35,22 @@ async def summarize(
 
     A text that is longer than the model takes in at once is split; the parts are summarized side
     by side, then their summaries, until one is left. Streams the last summary as it is written.
+    `is_cut` says that the summaries did not get shorter, so that only the first were read.
     """
     content = await read(text, file)
     limit = min(CHUNK_TOKENS, await context_tokens(context, model) // 2)
     rounds = 0
+    is_cut = False
     parts = [each.text for each in await split(context, content, limit=limit, model=model)]
     first_parts = len(parts)
     while len(parts) > 1:
         rounds += 1
         shorter = "\n\n".join(await _map(context, parts, sentences, model))
         again = [each.text for each in await split(context, shorter, limit=limit, model=model)]
-        parts = again if len(again) < len(parts) else ["\n\n".join(again)[: limit * 3]]
+        if len(again) >= len(parts):  # summaries as long as their parts: there is no end to it
+            is_cut = True
+            again = again[:1]
+        parts = again
     prompt = PROMPT.format(sentences=sentences, text=parts[0])
     options = {"model": model, "max_tokens": 60 * sentences, "repetition_penalty": 1.1}
     async for piece in stream_model(context, prompt, **options):
@@ -57,6 +62,7 @@ async def summarize(
                 "text": piece.data["text"].strip(),
                 "parts": first_parts,
                 "rounds": rounds,
+                "is_cut": is_cut,
                 "model": piece.data["model"],
                 "usage": piece.data["usage"],
             }

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 from pydantic import BaseModel, ConfigDict
 
+from lingos_kernel.builtins.encoding import LONG_CHARACTERS, encoded
 from lingos_kernel.builtins.generation import (
     Choice,
     describe_choice,
@@ -119,9 +120,10 @@ class Chat:
             grammar = Grammar("ebnf", tools.grammar(required=required))
             params = msgspec.structs.replace(params, grammar=grammar)
         transcript = self._transcript
-        # A context may be long; other calls go on while it is encoded.
-        prompt = asyncio.to_thread(transcript.prompt) if transcript.is_kept else None
-        prompt_ids = transcript.prompt() if prompt is None else await prompt
+        size = LONG_CHARACTERS if transcript.is_kept else transcript.new_characters
+        prompt_ids = await encoded(
+            self._services, self._context, self._model, size, transcript.prompt
+        )
         visible = ToolBox.visible_text() if tools is not None and may_call else None
         stream = self._services.generator.stream(
             self._context, self._model, prompt_ids, params, choices

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated, Any, Literal, Unpack
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from lingos_kernel.builtins.chat import Chat, Message
 from lingos_kernel.builtins.context_use import check_single, use_context
+from lingos_kernel.builtins.encoding import LONG_CHARACTERS, encoded, on_pool
 from lingos_kernel.builtins.generation import (
     describe_choice,
     describe_logprob,
@@ -113,7 +115,7 @@ class LlmSyscalls:
                 raise EmptyPrompt("the prompt is empty", hint="give some text to continue")
             resident = await self._model(call, model)
             passage = Passage(resident.codec)
-            passage.say(prompt)
+            await self._say(call, resident, passage, prompt)
             async for item in self._continue(call, resident, passage, params):
                 yield item
             return
@@ -121,9 +123,18 @@ class LlmSyscalls:
         async with use_context(self._services, call, context, model=model) as use:
             resident = await self._model(call, use.model)
             passage = Passage(use.codec, use.conversation)
-            passage.say(prompt)
+            await self._say(call, resident, passage, prompt)
             async for item in self._continue(call, resident, passage, params):
                 yield await use.written(item, passage)
+
+    async def _say(self, call: Context, resident: Resident, passage: Passage, text: str) -> None:
+        """Put a text behind a passage."""
+
+        def say() -> list[int]:
+            passage.say(text)
+            return passage.tokens
+
+        await encoded(self._services, call, resident, text, say)
 
     async def _continue(
         self, call: Context, resident: Resident, passage: Passage, params: SamplingParams
@@ -167,7 +178,13 @@ class LlmSyscalls:
             raise InvalidArguments("texts is empty", hint="give at least one text")
         resident = await self._model(context, model, kind="encoder")
         is_encoder = resident.loaded.kind == "encoder"
-        inputs = tuple(tuple(resident.codec.encode(text, special=True)) for text in texts)
+        codec = resident.codec
+
+        def encode() -> tuple[tuple[int, ...], ...]:
+            return tuple(tuple(codec.encode(text, special=True)) for text in texts)
+
+        is_long = sum(map(len, texts)) >= LONG_CHARACTERS
+        inputs = await on_pool(self._services, context, encode) if is_long else encode()
         with self._services.requests.track(context.pid) as request_id:
             embedded = await self._services.engine.embed(
                 Embed(
@@ -201,13 +218,15 @@ class LlmSyscalls:
         residency = self._services.residency
         stored = await residency.find(model, on_progress=pull_progress(context))
         codec = await residency.codec(stored)
-        ids = codec.encode(text, special=special)
-        return {
-            "ids": ids,
-            "tokens": [codec.token_text(token_id) for token_id in ids],
-            "count": len(ids),
-            "model": stored.name,
-        }
+
+        def split() -> dict[str, Any]:
+            ids = codec.encode(text, special=special)
+            tokens = [codec.token_text(token_id) for token_id in ids]
+            return {"ids": ids, "tokens": tokens, "count": len(ids), "model": stored.name}
+
+        if len(text) < LONG_CHARACTERS:
+            return split()
+        return await on_pool(self._services, context, split)
 
     @syscall("llm.detokenize", cost="io")
     async def detokenize(
@@ -248,7 +267,8 @@ class LlmSyscalls:
         resident = await self._model(context, model)
         codec = resident.codec
         before = codec.encode(given, special=True) if given else []
-        ids = before + codec.encode(text, special=not given)
+        after = partial(codec.encode, text, special=not given)
+        ids = before + await encoded(self._services, context, resident, text, after)
         if len(ids) < 2:
             raise EmptyPrompt("there is nothing to score", hint="give at least two tokens")
         params = SamplingParams(
@@ -290,7 +310,16 @@ class LlmSyscalls:
             raise EmptyPrompt("there is nothing to classify", hint="give some text")
         resident = await self._model(context, model)
         asked = [text, "N/A"] if calibrate else [text]
-        prompts = [_label_prompt(resident, question, each) for each in asked]
+        prompts = [
+            await encoded(
+                self._services,
+                context,
+                resident,
+                each,
+                partial(_label_prompt, resident, question, each),
+            )
+            for each in asked
+        ]
         for prompt in prompts:  # computed once, then every label finds its pages
             await self._prefill(context, resident, prompt)
         totals = await asyncio.gather(

@@ -7,7 +7,6 @@ Hermes and SmolLM2 are trained on. Text may come first; several calls may follow
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -19,7 +18,7 @@ from lingos_kernel.errors import UnknownSyscall
 from lingos_kernel.syscalls.spec import SyscallInfo
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
-_CALL = re.compile(re.escape(OPEN) + r"(.*?)" + re.escape(CLOSE), re.DOTALL)
+_JSON = json.JSONDecoder()
 
 INSTRUCTIONS = """\
 You may call tools. To call one, write
@@ -100,7 +99,18 @@ class ToolBox:
 
         One that a token limit cut short is not there: it was never closed.
         """
-        return [msgspec.json.decode(body, type=ToolCall) for body in _CALL.findall(text)]
+        calls: list[ToolCall] = []
+        at = text.find(OPEN)
+        while at >= 0:
+            try:
+                body, end = _JSON.raw_decode(text, at + len(OPEN))
+            except ValueError:
+                break
+            if not text.startswith(CLOSE, end):
+                break
+            calls.append(msgspec.convert(body, ToolCall))
+            at = text.find(OPEN, end)
+        return calls
 
     @staticmethod
     def strip_calls(text: str) -> str:
@@ -155,17 +165,22 @@ def _call_schema(info: SyscallInfo) -> dict[str, Any]:
 
 
 def _local(schema: dict[str, Any]) -> Any:
-    """The schema with its `$defs` put in place, since references do not survive embedding."""
+    """The schema with its `$defs` put in place, since references do not survive embedding.
+
+    Where a definition holds itself anything is let through; the call's validation decides.
+    """
     definitions = schema.pop("$defs", {})
 
-    def resolve(node: Any) -> Any:
-        if isinstance(node, dict):
-            reference = node.get("$ref", "")
-            if reference.startswith("#/$defs/"):
-                return resolve(definitions[reference.removeprefix("#/$defs/")])
-            return {key: resolve(value) for key, value in node.items()}
+    def resolve(node: Any, inside: tuple[str, ...] = ()) -> Any:
         if isinstance(node, list):
-            return [resolve(value) for value in node]
-        return node
+            return [resolve(value, inside) for value in node]
+        if not isinstance(node, dict):
+            return node
+        name = str(node.get("$ref", "")).removeprefix("#/$defs/")
+        if name in inside:
+            return {}
+        if name in definitions:
+            return resolve(definitions[name], (*inside, name))
+        return {key: resolve(value, inside) for key, value in node.items()}
 
     return resolve(schema)

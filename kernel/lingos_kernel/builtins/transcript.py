@@ -44,6 +44,11 @@ class Transcript:
         if conversation is not None:
             self._take(conversation, name)
 
+    @property
+    def new_characters(self) -> int:
+        """Of the messages that have no tokens yet."""
+        return sum(len(str(message.get("content") or "")) for message in self._said)
+
     def say(self, messages: Sequence[Message]) -> None:
         """Add messages."""
         self._said += messages

@@ -48,12 +48,19 @@ class LoopThread:
             begun.append(self._loop.create_task(coroutine))
             begun[0].add_done_callback(lambda task: _hand_over(task, done))
 
-        self._loop.call_soon_threadsafe(begin)
+        def stop() -> None:
+            if begun:
+                begun[0].cancel()
+            else:
+                coroutine.close()
+                done.cancel()
+
         try:
+            self._loop.call_soon_threadsafe(begin)
             return done.result()
         except BaseException:
             if not done.done():  # it is this thread that was interrupted
-                self._loop.call_soon_threadsafe(lambda: begun[0].cancel())
+                self._loop.call_soon_threadsafe(stop)
                 wait([done], timeout=INTERRUPT_S)
             raise
 

@@ -23,6 +23,10 @@ from lingos_kernel.models.token_bytes import token_to_bytes
 _TRUSTED_ROLES = frozenset({"system", "developer", "assistant"})
 
 
+LONG_CHARACTERS = 20_000
+"""Of a text whose encoding takes so long that other threads should run meanwhile."""
+
+
 class TextCodec:
     """A model's tokenizer, chat template and limits."""
 
@@ -99,7 +103,11 @@ class TextCodec:
             before, after = self.frame if special else ((), ())
             return [*before, *self._guard.encode(self._guard.mark(text, is_trusted=True)), *after]
         try:
-            return list(self._tokenizer.encode(text, add_special_tokens=special).ids)
+            if len(text) < LONG_CHARACTERS:
+                return list(self._tokenizer.encode(text, add_special_tokens=special).ids)
+            # The batch form lets other threads run meanwhile.
+            (found,) = self._tokenizer.encode_batch_fast([text], add_special_tokens=special)
+            return list(found.ids)
         except (TypeError, UnicodeEncodeError) as error:
             raise InvalidArguments(
                 "the text is not valid Unicode (it holds lone surrogates)",

@@ -162,6 +162,8 @@ def _device_row(device: DeviceInfo, reading: DeviceReading, stats: EngineStats) 
     kv_total = sum(model.page_bytes * model.pages_total for model in stats.models)
     kv_used = sum(model.page_bytes * model.pages_used for model in stats.models)
     kv_cached = sum(model.page_bytes * model.pages_cached for model in stats.models)
+    # A CPU's pages take memory only once they are written: there the process itself tells.
+    ours = stats.rss_bytes if device.name == "cpu" else weights + kv_total
     return DeviceRow(
         name=device.name,
         description=device.description,
@@ -172,7 +174,7 @@ def _device_row(device: DeviceInfo, reading: DeviceReading, stats: EngineStats) 
         kv_used_bytes=kv_used,
         kv_cached_bytes=kv_cached,
         kv_free_bytes=kv_total - kv_used - kv_cached,
-        other_bytes=max(reading.used_bytes - weights - kv_total, 0),
+        other_bytes=max(reading.used_bytes - ours, 0),
         utilisation=reading.utilisation,
         bandwidth_share=reading.bandwidth_share,
         power_watts=reading.power_watts,

@@ -8,6 +8,7 @@ running, so its place is filled. Threads in excess end after `idle_s` without wo
 
 from __future__ import annotations
 
+import gc
 import heapq
 import itertools
 import sys
@@ -146,7 +147,7 @@ class ElasticPool:
 
     def rows(self) -> tuple[ThreadState, ...]:
         """Every thread, abandoned ones too, by name."""
-        frames: dict[int, FrameType] = sys._current_frames()
+        frames = _innermost_frames()
         with self._lock:  # a thread leaves these sets before it ends, so each is alive here
             now = self._clock()
             rows = [worker.row(now, frames) for worker in self._workers | self._abandoned]
@@ -333,3 +334,17 @@ class ElasticPool:
             if worker in self._idle:
                 self._idle.remove(worker)
         return None
+
+
+def _innermost_frames() -> dict[int, FrameType]:
+    """The innermost frame of each thread, by its ident.
+
+    A garbage collection in the middle of it deadlocks Python 3.11 (its issue gh-106883).
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return sys._current_frames()
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 import threading
 from collections.abc import AsyncGenerator, Callable
@@ -52,6 +53,9 @@ def command(invocation: Invocation, /, **chosen: Any) -> None:
     invocation.run(work)
 
 
+_COMMAND = re.compile(r"/\w+")
+
+
 class Conversation:
     """The messages so far, and how one more is answered."""
 
@@ -72,6 +76,8 @@ class Conversation:
                 case "/clear":
                     self._messages.clear()
                     narrate("forgotten")
+                case text if _COMMAND.fullmatch(text):
+                    narrate(f"there is no command {text}; there are /clear, /exit and /quit")
                 case text:
                     await self._take_turn(text)
 

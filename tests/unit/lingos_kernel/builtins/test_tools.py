@@ -79,3 +79,20 @@ def test_tools_are_described_in_the_system_message() -> None:
     alone = box.instruct([{"role": "tool", "name": "a.b", "content": "1"}])
     assert [message["role"] for message in alone] == ["system", "user"]
     assert alone[1]["content"] == "Result of a.b: 1"
+
+
+def test_an_argument_may_hold_the_closing_mark() -> None:
+    """What stands inside of a JSON text ends no call."""
+    call = {"name": "a.b", "arguments": {"x": f"a {CLOSE} b {OPEN}"}}
+    text = f"{OPEN}{json.dumps(call)}{CLOSE}"
+    assert [found.arguments for found in ToolBox.parse(text)] == [call["arguments"]]
+
+
+def test_a_recursive_type_is_left_open_where_it_recurs() -> None:
+    """A tree's children are trees; the grammar ends all the same."""
+    node = {"type": "object", "properties": {"child": {"$ref": "#/$defs/Node"}}}
+    tree = {"properties": {"root": {"$ref": "#/$defs/Node"}}, "$defs": {"Node": node}}
+    grammar = ToolBox((info("a.b", tree),)).grammar(required=True)
+    schema = json.loads(grammar.split("%json ")[1])
+    root = schema["anyOf"][0]["properties"]["arguments"]["properties"]["root"]
+    assert root["properties"]["child"] == {}
