@@ -104,7 +104,8 @@ class Kernel:
         self._build()
         for name, make in BUILTINS.items():
             self.plugins.register(make(self.built), name)
-        self.plugins.attach("syscalls", self.table)  # the built-in ones keep their names
+        # After the built-in ones, which so keep their names; in a thread, since hooks may block.
+        await asyncio.to_thread(self.plugins.attach, "syscalls", self.table)
         self._begin("engine", self._start_engine())
         if self.leadership.try_take():
             await self.sessions.restore()

@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from lingos_kernel.engine.messages import Generate
-from lingos_kernel.errors import EmptyPrompt, InvalidArguments, QuotaExceeded, UnknownModel
+from lingos_kernel.errors import (
+    EmptyPrompt,
+    InvalidArguments,
+    PromptTooLong,
+    QuotaExceeded,
+    UnknownModel,
+)
 from lingos_kernel.kernel import Kernel
 from lingos_kernel.processes import Limits
 from lingos_kernel.syscalls.events import Item, Result
@@ -136,3 +142,23 @@ async def test_a_process_cannot_exceed_its_tokens(make_kernel: Any) -> None:
         again = kernel.submit(me, "llm.chat", {"messages": user("Hi")}, pid=process.pid)
         with pytest.raises(QuotaExceeded):
             await again.result()
+
+
+async def test_a_prompt_that_cannot_fit_is_refused_before_it_is_split(make_kernel: Any) -> None:
+    """Five million characters are not even tokenised for a context of 4,096 tokens."""
+    async with make_kernel() as kernel:
+        with pytest.raises(PromptTooLong, match="5000000 characters"):
+            await kernel.call("llm.complete", prompt="a" * 5_000_000)
+
+
+async def test_others_are_served_while_a_long_text_is_split(make_kernel: Any) -> None:
+    """Tokenising runs on the pool: the loop answers meanwhile."""
+    async with make_kernel() as kernel:
+        me = kernel.processes.get(1).principal
+        long = kernel.submit(me, "llm.tokenize", {"text": "word " * 100_000})
+        served = 0
+        while long.outcome is None:
+            await kernel.call("sys.noop")
+            served += 1
+        assert (await long.result())["count"] == 500_000
+        assert served > 1
