@@ -1,4 +1,4 @@
-"""`lingos ps`, `kill` and `nice`: the kernel's processes."""
+"""`lingos ps`, `kill`, `nice` and `wait`: the kernel's processes."""
 
 from __future__ import annotations
 
@@ -91,3 +91,27 @@ def nice_command(invocation: Invocation, *, pid: int, priority: int) -> None:
         write_json({"pid": pid, "priority": priority})
     else:
         write_line(f"process {pid} has priority {priority}")
+
+
+@click.command("wait")
+@click.argument("pid", type=int, shell_complete=complete_pids)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Wait at most so long (exit code 4).",
+)
+@common_options
+def wait_command(invocation: Invocation, *, pid: int, timeout_s: float | None) -> None:
+    """Wait until a process has ended, and say why."""
+
+    async def wait(client: KernelClient) -> Process:
+        ended: Process = await client.call("proc.wait", pid=pid, timeout_s=timeout_s)
+        return ended
+
+    ended = invocation.run(wait, start=False)
+    if invocation.as_json:
+        write_json(ended)
+    else:
+        write_line(f"process {pid} has ended ({ended['ended_why']})")
