@@ -97,6 +97,7 @@ class JobRunner:
         self._notes: set[asyncio.Task[None]] = set()
         """Writes that are under way."""
         self._slot = asyncio.Event()
+        self._is_recovered = False
         self._main: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -115,8 +116,10 @@ class JobRunner:
     # Which jobs
 
     async def _run(self) -> None:
-        await self._leadership.take()
-        await self._patiently(self._recover)
+        while not self._leadership.is_held:
+            await self._patiently(self._leadership.take)
+        while not self._is_recovered:
+            await self._patiently(self._recover)
         while True:
             await self._patiently(self._next)
 
@@ -145,6 +148,7 @@ class JobRunner:
         while records:
             await self._desk.enqueue(records)
             records = await self._store.live(after=records[-1].number, limit=BATCH)
+        self._is_recovered = True
         if claims or begun:
             log.info("%d jobs of an earlier kernel begin again", begun)
 

@@ -288,4 +288,4 @@ def last_end(conversation: Conversation) -> int:
 
 
 TestTree = Tree.TestCase
-TestTree.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestTree.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)

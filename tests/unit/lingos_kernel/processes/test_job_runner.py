@@ -199,14 +199,26 @@ async def test_a_disk_that_is_full_stops_nothing_for_good(
         assert (ended.result, ended.attempts) == (b"2", 2)
 
 
-async def test_one_kernel_leads(tmp_path: Path) -> None:
-    """The lock has one holder; the next one gets it when it is released."""
-    first, second = Leadership(tmp_path / "a" / "lock"), Leadership(tmp_path / "a" / "lock")
-    assert first.try_take()
-    assert first.try_take()
-    assert not second.try_take()
-    first.release()
-    await second.take()
-    assert second.is_held
-    assert not first.is_held
-    second.release()
+async def test_a_store_that_fails_at_the_start_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an earlier kernel left is taken up as soon as the store can be read."""
+    monkeypatch.setattr("lingos_kernel.processes.job_runner.LOOK_AGAIN_S", 0.01)
+    store = JobStore(tmp_path / "records.db")
+    record, _ = await store.add(JobRequest(ME, "x", {}))
+    await store.close()
+    room = Room(tmp_path)
+    real, failures = room.store.recover, [DiskFull("full"), DiskFull("full")]
+
+    async def recover() -> int:
+        if failures:
+            raise failures.pop()
+        return await real()
+
+    monkeypatch.setattr(room.store, "recover", recover)
+    room.runner.start()
+    (await room.next_call()).ended.set_result(1)
+    assert (await room.desk.wait(str(record.number), ME, timeout_s=None)).state == "done"
+    await room.runner.stop()
+    await room.store.close()
+    await room.broker.close()
