@@ -99,9 +99,12 @@ class AttainedService(BasePolicy):
     """The program served least so far goes first (Autellix, Luo et al. 2025).
 
     All requests of one agent or session are one program, so that short programs are not held up
-    behind long ones. Waiting earns `aging_tokens_per_s`: a program is passed by newcomers only
-    until they come service / aging_tokens_per_s seconds later than it. Running work is put out by
-    work whose program has had `quantum_tokens` less.
+    behind long ones. Service counts in levels of `level_tokens`; within a level who came first
+    goes first. Running work is put out by work of a lower level, but only if its program had had
+    that much more before: to compute its tokens again must not cost more than the difference.
+    Waiting earns `aging_share` of all that is served meanwhile: a program that had S tokens is
+    passed by newcomers until the engine has computed about S / aging_share tokens since its
+    request came.
     """
 
     name: ClassVar[str] = "attained-service"
@@ -109,31 +112,36 @@ class AttainedService(BasePolicy):
     def __init__(
         self,
         *,
-        quantum_tokens: int = 1024,
-        aging_tokens_per_s: float = 16.0,
+        level_tokens: int = 8192,
+        aging_share: float = 1 / 64,
         remembered_programs: int = 4096,
     ) -> None:
-        self._quantum_tokens = quantum_tokens
-        self._aging_tokens_per_s = aging_tokens_per_s
+        self._level_tokens = level_tokens
+        self._aging_share = aging_share
         self._remembered_programs = remembered_programs
         self._accounts: dict[str, Account] = {}
-        self._of: dict[Work, Account] = {}
+        self._of: dict[Work, tuple[Account, float]] = {}
+        """The account of work, and what newcomers' service counts from when it came."""
+        self._earned = 0.0
+        """What waiting since the beginning would have earned."""
         self._idle: dict[str, None] = {}
         """Programs between two requests, the longest idle first."""
 
     def rank(self, work: Work, ahead_tokens: int = 0) -> Rank:
         """By the program's service, less what waiting has earned."""
-        return (work.priority, self._standing(work) + ahead_tokens, work.order)
+        return (work.priority, self._level(work, ahead_tokens), work.order)
 
     def lane(self, work: Work) -> str:
         """One for each program; work without one stands alone."""
         return work.program or work.key
 
     def may_give_way(self, running: Sequence[Work], waiting: Work) -> Sequence[Work]:
-        """Less urgent classes, and programs of the same class that had a quantum more."""
-        priority, limit = waiting.priority, self._standing(waiting) + self._quantum_tokens
+        """Less urgent classes, and programs of higher levels, by what they had before."""
+        priority, level = waiting.priority, self._level(waiting)
         return [
-            work for work in running if work.priority > priority or self._standing(work) > limit
+            work
+            for work in running
+            if work.priority > priority or self._level(work, -work.served_tokens) > level
         ]
 
     def on_joined(self, work: Work) -> None:
@@ -142,15 +150,16 @@ class AttainedService(BasePolicy):
         self._idle.pop(program, None)
         account = self._accounts.setdefault(program, Account(program))
         account.at_work += 1
-        self._of[work] = account
+        self._of[work] = account, self._earned
 
     def on_served(self, work: Work, tokens: int) -> None:
         """Adds to the program's service."""
-        self._of[work].served += tokens
+        self._of[work][0].served += tokens
+        self._earned += self._aging_share * tokens
 
     def on_left(self, work: Work) -> None:
         """The program's service is remembered for its next request."""
-        account = self._of.pop(work)
+        account, _ = self._of.pop(work)
         account.at_work -= 1
         if account.at_work:
             return
@@ -162,9 +171,10 @@ class AttainedService(BasePolicy):
             forgotten = next(iter(self._idle))
             del self._idle[forgotten], self._accounts[forgotten]
 
-    def _standing(self, work: Work) -> float:
-        """Paused work, which has no account open, stands before all."""
-        account = self._of.get(work)
-        if account is None:
+    def _level(self, work: Work, more_tokens: int = 0) -> float:
+        """Paused work, which has no account open, is below all."""
+        found = self._of.get(work)
+        if found is None:
             return -1.0
-        return account.served + self._aging_tokens_per_s * work.arrival_s
+        account, earned = found
+        return (account.served + earned + more_tokens) // self._level_tokens

@@ -69,14 +69,15 @@ def place(
     At most `swaps_left` running ones give way to waiting ones; when the running ones could not go
     on, one gives way whatever it says.
     """
-    pages_left = available_pages - sum([work.wanted_pages for work in running])
-    if pages_left < 0:
-        return Placement(preempt=(_victim(running, holders, policy),))
-    # A page for everybody's growth stays free: who is admitted shall not be preempted at once.
-    pages_left -= len(running)
     places = max_running - len(running)
-    if admit := _admissions(waiting, places, pages_left, cost):
-        return Placement(admit=admit)
+    if places > 0 or available_pages < len(running):  # else the pages suffice whoever wants one
+        pages_left = available_pages - sum([work.wanted_pages for work in running])
+        if pages_left < 0:
+            return Placement(preempt=(_victim(running, holders, policy),))
+        # A page for everybody's growth stays free: who comes in shall not push another out at once.
+        pages_left -= len(running)
+        if admit := _admissions(waiting, places, pages_left, cost):
+            return Placement(admit=admit)
     if places > 0:  # it is memory that is short, if anybody waits
         swaps_left = min(swaps_left, 1)
         if holders and next(iter(waiting), None) is not None:

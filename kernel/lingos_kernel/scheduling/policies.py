@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -19,20 +20,52 @@ class Fifo(BasePolicy):
 
 
 class Priority(BasePolicy):
-    """The more urgent first; waiting makes work more urgent, one level every `aging_s` seconds.
+    """The more urgent class first; a class that gets nothing gains a level every `aging_s` seconds.
 
-    As everybody ages at the same pace, priority + arrival / aging_s orders work the same way at
-    every moment: aging needs no clock and no second look at the queue.
+    Waiting counts from arrival, or from when work of the same class was last served: so one piece
+    of starved work after the other earns its turn, and a long queue of them does not pass
+    everybody at once. Work that had its turn keeps the place that it had earned. The latest
+    arrival is clock enough, for without arrivals nobody is passed.
     """
 
     name: ClassVar[str] = "priority"
 
-    def __init__(self, aging_s: float = 60.0) -> None:
+    def __init__(self, aging_s: float = 10.0) -> None:
         self._aging_s = aging_s
+        self._now_s = -math.inf
+        self._served_s: dict[int, float] = {}
+        """When each class was last served."""
+        self._since_s: dict[Work, float] = {}
+        """Since when those that had their turn had waited for it."""
 
     def rank(self, work: Work, ahead_tokens: int = 0) -> Rank:  # noqa: ARG002
         """By priority, less what waiting has earned."""
-        return (work.priority + work.arrival_s / self._aging_s, work.order)
+        level = work.priority + self._waiting_since_s(work) / self._aging_s
+        return (level, work.arrival_s, work.order)
+
+    def lane(self, work: Work) -> str:
+        """One for each class."""
+        return str(work.priority)
+
+    def on_joined(self, work: Work) -> None:
+        """Tells the time."""
+        self._now_s = max(self._now_s, work.arrival_s)
+
+    def on_served(self, work: Work, tokens: int) -> None:  # noqa: ARG002
+        """Its class is not starving."""
+        if work not in self._since_s:
+            self._since_s[work] = self._waiting_since_s(work)
+        self._served_s[work.priority] = self._now_s
+
+    def on_left(self, work: Work) -> None:
+        """Its place is gone."""
+        self._since_s.pop(work, None)
+
+    def _waiting_since_s(self, work: Work) -> float:
+        since_s = self._since_s.get(work)
+        if since_s is not None:
+            return since_s
+        return max(work.arrival_s, self._served_s.get(work.priority, work.arrival_s))
 
 
 class Deadline(BasePolicy):
@@ -62,21 +95,22 @@ class Deadline(BasePolicy):
 
 
 class RoundRobin(BasePolicy):
-    """Turns of `quantum_tokens` tokens each: who has used up its turn goes to the end of the line.
+    """Turns of `quantum_tokens` output tokens: who has used up its turn goes to the line's end.
 
-    Whoever waits then takes its place; while nobody does, it runs on.
+    Whoever waits then takes its place; while nobody does, it runs on. Computing the prompt does
+    not count: a turn that only prepares would be wasted.
     """
 
     name: ClassVar[str] = "round-robin"
 
-    def __init__(self, quantum_tokens: int = 128) -> None:
+    def __init__(self, quantum_tokens: int = 256) -> None:
         self._quantum_tokens = quantum_tokens
         self._tickets: dict[Work, int] = {}
         self._used_tokens: dict[Work, int] = {}
         self._next_ticket = 1
 
     def rank(self, work: Work, ahead_tokens: int = 0) -> Rank:  # noqa: ARG002
-        """By the place in the line; paused work, which has none, ranks before all."""
+        """By the place in the line; paused work, which has none, ranks before its class."""
         return (work.priority, self._tickets.get(work, 0))
 
     def may_give_way(self, running: Sequence[Work], waiting: Work) -> Sequence[Work]:  # noqa: ARG002
@@ -89,7 +123,7 @@ class RoundRobin(BasePolicy):
 
     def on_served(self, work: Work, tokens: int) -> None:
         """Counts towards its turn."""
-        used_tokens = self._used_tokens[work] + tokens
+        used_tokens = self._used_tokens[work] + (tokens == 1)
         if used_tokens < self._quantum_tokens:
             self._used_tokens[work] = used_tokens
         else:

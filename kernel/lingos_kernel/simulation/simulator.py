@@ -63,7 +63,8 @@ class Simulator:
         self._budget = StepBudget(
             max_tokens=machine.max_batch_tokens, pace=machine.pace or UNHURRIED
         )
-        self._orders = itertools.count()
+        self._numbers = itertools.count()
+        self._arrivals = 0
         self._coming: list[tuple[float, int, SimRequest]] = []
         self._following: dict[str, list[SimRequest]] = {}
         for request in requests:
@@ -111,8 +112,9 @@ class Simulator:
 
     def _let_come(self) -> None:
         while self._coming and self._coming[0][0] <= self.now_s:
-            arrival_s, order, request = heapq.heappop(self._coming)
-            sequence = SimSequence(request, order, arrival_s)
+            arrival_s, _, request = heapq.heappop(self._coming)
+            self._arrivals += 1
+            sequence = SimSequence(request, self._arrivals, arrival_s)
             self._policy.on_joined(sequence)
             self.waiting.add(sequence)
 
@@ -174,4 +176,4 @@ class Simulator:
             self._expect(request, max(request.arrival_s, self.now_s))
 
     def _expect(self, request: SimRequest, arrival_s: float) -> None:
-        heapq.heappush(self._coming, (arrival_s, next(self._orders), request))
+        heapq.heappush(self._coming, (arrival_s, next(self._numbers), request))

@@ -73,8 +73,9 @@ class Summary:
     requests: int
     waiting_mean_s: float
     """From arrival to the first computed token."""
-    first_token_p50_s: float
+    first_token_mean_s: float
     """From arrival to the first output token."""
+    first_token_p50_s: float
     first_token_p99_s: float
     turnaround_mean_s: float
     """From arrival to the last token."""
@@ -92,6 +93,7 @@ def summarize(sequences: Iterable[SimSequence]) -> Summary:
     return Summary(
         requests=len(sequences),
         waiting_mean_s=_mean([waiting_s(sequence) for sequence in sequences]),
+        first_token_mean_s=_mean(first_tokens),
         first_token_p50_s=percentile(first_tokens, 50),
         first_token_p99_s=percentile(first_tokens, 99),
         turnaround_mean_s=_mean(turnarounds),

@@ -118,7 +118,7 @@ def test_settled_tenants_are_forgotten(item: Any) -> None:
 
 def test_the_program_served_least_goes_first(item: Any) -> None:
     """All requests of a program count together, over its turns."""
-    policy = AttainedService(aging_tokens_per_s=0)
+    policy = AttainedService(level_tokens=10, aging_share=0)
     agent = [item(f"agent{n}", program="agent", order=n) for n in range(2)]
     chat = item("chat", program="chat", order=9)
     policy.on_joined(agent[0])
@@ -127,13 +127,15 @@ def test_the_program_served_least_goes_first(item: Any) -> None:
     policy.on_left(agent[0])
     policy.on_joined(agent[1])
     assert policy.rank(chat) < policy.rank(agent[1])
-    policy.on_served(chat, 101)
+    policy.on_served(chat, 105)
+    assert policy.rank(agent[1]) < policy.rank(chat)  # of one level, and came first
+    policy.on_served(chat, 5)
     assert policy.rank(agent[1]) < policy.rank(chat)
 
 
 def test_work_without_a_program_stands_alone(item: Any) -> None:
     """Two such requests do not pay for each other, and are forgotten when they end."""
-    policy = AttainedService()
+    policy = AttainedService(level_tokens=10)
     one, two = item("one"), item("two", order=1)
     policy.on_joined(one)
     policy.on_joined(two)
@@ -146,26 +148,32 @@ def test_work_without_a_program_stands_alone(item: Any) -> None:
 
 def test_waiting_makes_up_for_service(item: Any) -> None:
     """A program that was served much is passed only by those who come soon after it."""
-    policy = AttainedService(aging_tokens_per_s=10)
-    veteran = item("veteran", program="v", arrival_s=0.0)
+    policy = AttainedService(level_tokens=1, aging_share=0.1)
+    veteran, busy = item("veteran", program="v"), item("busy", program="b")
     policy.on_joined(veteran)
     policy.on_served(veteran, 1000)
-    for arrival_s, is_before in ((99.0, True), (101.0, False)):
-        newcomer = item("new", program=f"n{arrival_s}", arrival_s=arrival_s)
+    policy.on_left(veteran)
+    policy.on_joined(veteran)
+    policy.on_joined(busy)
+    for tokens, is_before in ((9_990, True), (20, False)):  # a tenth of 10,000 is what v had
+        policy.on_served(busy, tokens)
+        newcomer = item("new", program=f"n{is_before}", order=1)
         policy.on_joined(newcomer)
         assert (policy.rank(newcomer) < policy.rank(veteran)) == is_before
 
 
-def test_a_program_is_put_out_by_one_that_had_a_quantum_less(item: Any) -> None:
-    """Not by a little less: taking turns costs more than it gains."""
-    policy = AttainedService(quantum_tokens=100, aging_tokens_per_s=0)
+def test_a_program_is_put_out_by_one_of_a_lower_level(item: Any) -> None:
+    """Not within a level: taking turns costs more than it gains."""
+    policy = AttainedService(level_tokens=100, aging_share=0)
     runs, waits = item("r", program="r"), item("w", program="w")
     policy.on_joined(runs)
     policy.on_joined(waits)
-    policy.on_served(runs, 100)
+    policy.on_served(runs, 99)
     assert not policy.may_give_way([runs], waits)
     policy.on_served(runs, 1)
     assert policy.may_give_way([runs], waits) == [runs]
+    runs.served_tokens = 100  # all of it for this very request
+    assert not policy.may_give_way([runs], waits)
 
 
 def test_programs_idle_longest_are_forgotten(item: Any) -> None:

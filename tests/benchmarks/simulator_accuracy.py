@@ -1,0 +1,199 @@
+"""Does the simulator foresee a real run? Runs the engine, fits, simulates, compares; by hand.
+
+    python tests/benchmarks/simulator_accuracy.py FOLDER [--requests 40] [--load 1.2] [--steps CSV]
+
+FOLDER is a causal model in the Hugging Face layout (`lingos show NAME` names it). A first run of
+random arrivals gives the steps that the model of step times is fitted to; then each policy gets a
+run with other arrivals, and the simulator is to foresee its mean waiting time within 20 %: by the
+model from before, and by one of the run's own steps, which tells errors of the simulator from a
+machine that changed its speed. `--steps` writes the steps of all runs, for `policy_simulation.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from lingos_kernel.engine.core import EngineCore
+from lingos_kernel.engine.messages import (
+    Event,
+    Generate,
+    LoadModel,
+    ModelLoaded,
+    ModelSpec,
+    Outputs,
+    SamplingParams,
+    SetPolicy,
+    Usage,
+)
+from lingos_kernel.engine.settings import EngineSettings
+from lingos_kernel.scheduling.catalogue import make_policy
+from lingos_kernel.simulation.request import SimRequest
+from lingos_kernel.simulation.simulator import Machine, Simulator
+from lingos_kernel.simulation.step_time import (
+    StepRecord,
+    StepTime,
+    fit_step_time,
+    write_steps,
+)
+from lingos_kernel.simulation.summary import summarize
+
+TO_REACH = 0.20
+"""Of the mean waiting time."""
+MAX_RUNNING = 8
+MAX_BATCH_TOKENS = 256
+TENANTS = ("ann", "bob", "cyd")
+
+
+@dataclass(slots=True)
+class Run:
+    """What a real run was like."""
+
+    steps: list[StepRecord] = field(default_factory=list)
+    usages: dict[str, Usage] = field(default_factory=dict)
+
+    def mean(self, name: str) -> float:
+        """Of one number of the usages."""
+        return sum(getattr(usage, name) for usage in self.usages.values()) / len(self.usages)
+
+
+def workload(count: int, seed: int, rate_per_s: float) -> list[SimRequest]:
+    """Requests of many lengths that come at random, some more urgent than others."""
+    numbers = random.Random(seed)
+    arrival_s = 0.0
+    requests = []
+    for number in range(count):
+        arrival_s += numbers.expovariate(rate_per_s)
+        requests.append(
+            SimRequest(
+                key=f"{seed}-{number}",
+                arrival_s=arrival_s,
+                prompt_tokens=min(int(numbers.lognormvariate(4.3, 0.8)) + 1, 600),
+                output_tokens=min(int(numbers.lognormvariate(3.2, 0.6)) + 1, 120),
+                tenant=numbers.choice(TENANTS),
+                program=f"agent-{numbers.randrange(count // 3 + 1)}",
+                priority=numbers.choice((0, 0, 0, -5, 5)),
+            )
+        )
+    return requests
+
+
+def run_real(core: EngineCore, requests: Sequence[SimRequest], vocabulary: int) -> Run:
+    """Play requests in real time; nothing is in the prefix cache, as no two prompts begin alike."""
+    numbers = random.Random(repr(requests[0]))
+    coming = [_command(request, numbers, vocabulary) for request in requests]
+    run = Run()
+    began_s = time.monotonic()
+    arrivals = list(zip((r.arrival_s for r in requests), coming, strict=True))[::-1]
+    while arrivals or core.has_work:
+        now_s = time.monotonic() - began_s
+        while arrivals and arrivals[-1][0] <= now_s:
+            _take(run, core.handle(arrivals.pop()[1]))
+        if not core.has_work:
+            time.sleep(max(arrivals[-1][0] - now_s, 0.0))
+            continue
+        step_began_s = time.monotonic()
+        _take(run, core.step())
+        decoder = core.models["m"].decoder
+        assert decoder is not None
+        work = decoder.last_work
+        step_s = time.monotonic() - step_began_s
+        run.steps.append(StepRecord(work.decode_rows, work.prefill_tokens, work.kv_slots, step_s))
+    return run
+
+
+def _command(request: SimRequest, numbers: random.Random, vocabulary: int) -> Generate:
+    return Generate(
+        request.key,
+        "m",
+        tuple(numbers.randrange(vocabulary) for _ in range(request.prompt_tokens)),
+        SamplingParams(max_tokens=request.output_tokens, ignore_eos=True),
+        tenant=request.tenant,
+        program=request.program,
+        priority=request.priority,
+    )
+
+
+def _take(run: Run, events: Sequence[Event]) -> None:
+    for event in events:
+        if isinstance(event, Outputs):
+            for output in event.outputs:
+                if output.usage:
+                    run.usages[output.request_id] = output.usage
+
+
+def work_s(requests: Sequence[SimRequest], step_time: StepTime) -> float:
+    """What the requests cost when the batch is full: the base of a step is shared by all."""
+    row_s = step_time.base_s / MAX_RUNNING + step_time.row_s
+    return sum(
+        r.prompt_tokens * step_time.prefill_token_s
+        + r.output_tokens * (row_s + step_time.kv_slot_s * (r.prompt_tokens + r.output_tokens / 2))
+        for r in requests
+    )
+
+
+def with_load(requests: Sequence[SimRequest], step_time: StepTime, load: float) -> list[SimRequest]:
+    """The same requests, coming so fast that the work of each second takes `load` seconds."""
+    factor = work_s(requests, step_time) / load / requests[-1].arrival_s
+    return [replace(r, arrival_s=r.arrival_s * factor) for r in requests]
+
+
+def main() -> None:
+    """Run, fit, simulate, compare."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--requests", type=int, default=40)
+    parser.add_argument("--load", type=float, default=1.2)
+    parser.add_argument("--steps", type=Path, help="write the recorded steps here")
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--policies", default="fifo,priority,fair,attained-service,round-robin")
+    arguments = parser.parse_args()
+    settings = EngineSettings(
+        max_running=MAX_RUNNING, max_batch_tokens=MAX_BATCH_TOKENS, threads=arguments.threads
+    )
+    core = EngineCore(settings)
+    (loaded,) = (
+        event
+        for event in core.handle(LoadModel(ModelSpec(name="m", path=str(arguments.folder))))
+        if isinstance(event, ModelLoaded)
+    )
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+        f"load {os.getloadavg()[0]:.2f}; {core.device.description}, {loaded.dtype}"
+    )
+    run_real(core, workload(10, 0, 10.0), loaded.vocabulary)  # to warm up
+    first = run_real(core, workload(arguments.requests, 1, 3.0), loaded.vocabulary)
+    steps = first.steps
+    step_time = fit_step_time(steps)
+    print(f"fitted to {len(steps)} steps: {step_time}")
+    print(f"{'policy':<18}{'':>10}{'mean waiting':>14}{'first token':>14}{'turnaround':>14}")
+    for number, name in enumerate(arguments.policies.split(",")):
+        requests = workload(arguments.requests, 2 + number, 1.0)
+        requests = with_load(requests, step_time, arguments.load)
+        core.handle(SetPolicy(name))
+        real = run_real(core, requests, loaded.vocabulary)
+        real_s = [real.mean(part) for part in ("queue_s", "first_token_s", "total_s")]
+        steps += real.steps
+        print(f"{name:<18}{'real':>10}" + "".join(f"{value:>12.3f} s" for value in real_s))
+        for source, times in (("before", step_time), ("own steps", fit_step_time(real.steps))):
+            machine = Machine(times, loaded.pages, MAX_RUNNING, MAX_BATCH_TOKENS)
+            summary = summarize(Simulator(requests, make_policy(name), machine).run())
+            foreseen_s = (
+                summary.waiting_mean_s, summary.first_token_mean_s, summary.turnaround_mean_s
+            )  # fmt: skip
+            errors = [f / r - 1 for f, r in zip(foreseen_s, real_s, strict=True)]
+            verdict = "ok" if abs(errors[0]) <= TO_REACH else "off"
+            print(f"{'':<18}{source:>10}" + "".join(f"{e:>+14.1%}" for e in errors), verdict)
+    if arguments.steps:
+        write_steps(arguments.steps, steps)
+    print(f"load afterwards {os.getloadavg()[0]:.2f}")
+
+
+if __name__ == "__main__":
+    main()
