@@ -64,7 +64,11 @@ class Generator:
         params: SamplingParams,
         choices: list[Choice],
     ) -> AsyncGenerator[SequenceOutput, None]:
-        """Stream a request's outputs, adding them to `choices` (one per `params.n`)."""
+        """Stream a request's outputs, adding them to `choices` (one per `params.n`).
+
+        Raises `QuotaExceeded` before it begins, or at the token at which other calls of the
+        process have used up what it still had then.
+        """
         if not prompt_ids:
             raise EmptyPrompt("the prompt is empty", hint="give some text to answer")
         pid, prompt_tokens = context.pid, len(prompt_ids)
@@ -91,6 +95,8 @@ class Generator:
                 async for output in outputs:
                     choices[output.choice].add(output)
                     self._processes.charge(pid, tokens=len(output.token_ids))
+                    if output.finish_reason is None:  # else the last token was within the limit
+                        self._processes.check_limits(pid)
                     if output.usage is not None:
                         work.first_token_s = output.usage.first_token_s
                     yield output

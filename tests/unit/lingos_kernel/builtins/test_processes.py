@@ -175,6 +175,21 @@ async def test_tokens_and_pages_are_limits(make_kernel: Any) -> None:
             await complete()
 
 
+async def test_calls_at_one_time_share_a_limit(make_kernel: Any) -> None:
+    """Several answers together use no more than the limit, plus the step in which it is reached."""
+    async with make_kernel({"Hi": "x" * 100}, step=True) as kernel:
+        me, pid = kernel.processes.get(1).principal, await opened(kernel)
+        await kernel.call("proc.limit", pid=pid, tokens=40)
+        calls = [kernel.submit(me, "llm.complete", {"prompt": "Hi"}, pid=pid) for _ in range(3)]
+        while any(call.outcome is None for call in calls):
+            kernel.engine.step()
+            await asyncio.sleep(0)
+        for call in calls:
+            with pytest.raises(QuotaExceeded, match="of 40 tokens"):
+                await call.result()
+        assert 40 <= kernel.processes.get(pid).used.tokens < 40 + len(calls)
+
+
 @pytest.mark.parametrize("n", [1, 2, 5])
 @pytest.mark.parametrize("prompt", [1, 15, 16, 17, 100])
 def test_the_most_that_fits_fits(prompt: int, n: int) -> None:
