@@ -13,13 +13,14 @@ from lingos_text.pieces import split
 from lingos_text.reading import File, Model, Text, read
 from lingos_text.talking import ask_model, context_tokens, stream_model
 
-CHUNK_TOKENS = 1_200
+CHUNK_TOKENS = 500
 """Small models lose the thread in longer pieces."""
 
 PROMPT = (
-    "Summarize the following text in at most {sentences} sentences."
-    " Keep names and numbers.\n\n{text}"
+    "Here is a text:\n\n{text}\n\nSummarize the text above in plain words, in at most {sentences}"
+    " sentences. Say what it is about. Write no code."
 )
+"""The task comes last: small models forget what stands before a long text."""
 PARALLEL = 8
 
 
@@ -52,7 +53,7 @@ async def summarize(
             again = again[:1]
         parts = again
     prompt = PROMPT.format(sentences=sentences, text=parts[0])
-    options = {"model": model, "max_tokens": 60 * sentences, "repetition_penalty": 1.1}
+    options = {"model": model, "max_tokens": 60 * sentences, "frequency_penalty": 0.2}
     async for piece in stream_model(context, prompt, **options):
         if not isinstance(piece, Result):
             yield piece
@@ -79,7 +80,7 @@ async def _map(context: Context, parts: list[str], sentences: int, model: str | 
         async with slots:
             prompt = PROMPT.format(sentences=sentences, text=part)
             answer = await ask_model(
-                context, prompt, model=model, max_tokens=60 * sentences, repetition_penalty=1.1
+                context, prompt, model=model, max_tokens=60 * sentences, frequency_penalty=0.2
             )
         done += 1
         context.progress(done, len(parts), unit="parts", label="summarizing")
