@@ -128,8 +128,13 @@ class AttainedService(BasePolicy):
         """Programs between two requests, the longest idle first."""
 
     def rank(self, work: Work, ahead_tokens: int = 0) -> Rank:
-        """By the program's service, less what waiting has earned."""
-        return (work.priority, self._level(work, ahead_tokens), work.order)
+        """By the program's service, less what waiting has earned.
+
+        Within a level and a program who waits longest goes first, so that the order within a
+        program does not change when its level does.
+        """
+        earned = self._of[work][1] if work in self._of else 0.0
+        return (work.priority, self._level(work, ahead_tokens), earned, work.order)
 
     def lane(self, work: Work) -> str:
         """One for each program; work without one stands alone."""

@@ -35,13 +35,20 @@ class Priority(BasePolicy):
         self._now_s = -math.inf
         self._served_s: dict[int, float] = {}
         """When each class was last served."""
-        self._since_s: dict[Work, float] = {}
-        """Since when those that had their turn had waited for it."""
+        self._turns: dict[Work, tuple[int, float]] = {}
+        """Of those that had their turn: in which class, and since when they had waited for it."""
 
     def rank(self, work: Work, ahead_tokens: int = 0) -> Rank:  # noqa: ARG002
-        """By priority, less what waiting has earned."""
-        level = work.priority + self._waiting_since_s(work) / self._aging_s
-        return (level, work.arrival_s, work.order)
+        """By priority, less what waiting has earned.
+
+        Of equals those first that had their turn: when time goes on they stay ahead.
+        """
+        priority, arrival_s = work.priority, work.arrival_s
+        turn = self._turns.get(work)
+        if turn is not None and turn[0] == priority:
+            return (priority + turn[1] / self._aging_s, 0, arrival_s, work.order)
+        since_s = self._waiting_since_s(priority, arrival_s)
+        return (priority + since_s / self._aging_s, 1, arrival_s, work.order)
 
     def lane(self, work: Work) -> str:
         """One for each class."""
@@ -53,19 +60,17 @@ class Priority(BasePolicy):
 
     def on_served(self, work: Work, tokens: int) -> None:  # noqa: ARG002
         """Its class is not starving."""
-        if work not in self._since_s:
-            self._since_s[work] = self._waiting_since_s(work)
-        self._served_s[work.priority] = self._now_s
+        priority, turn = work.priority, self._turns.get(work)
+        if turn is None or turn[0] != priority:
+            self._turns[work] = priority, self._waiting_since_s(priority, work.arrival_s)
+        self._served_s[priority] = self._now_s
 
     def on_left(self, work: Work) -> None:
         """Its place is gone."""
-        self._since_s.pop(work, None)
+        self._turns.pop(work, None)
 
-    def _waiting_since_s(self, work: Work) -> float:
-        since_s = self._since_s.get(work)
-        if since_s is not None:
-            return since_s
-        return max(work.arrival_s, self._served_s.get(work.priority, work.arrival_s))
+    def _waiting_since_s(self, priority: int, arrival_s: float) -> float:
+        return max(self._served_s.get(priority, arrival_s), arrival_s)
 
 
 class Deadline(BasePolicy):

@@ -72,7 +72,10 @@ class WaitingQueue(Generic[W]):
         self._keys.remove(work.key)
         lane = self._policy.lane(work)
         members = self._lanes[lane]
-        del members[bisect_left(members, self._place(work), key=self._place)]
+        index = bisect_left(members, self._place(work), key=self._place)
+        if index == len(members) or members[index] is not work:
+            index = members.index(work)  # a policy that does not keep to its lanes
+        del members[index]
         if not members:
             del self._lanes[lane], self._valid[lane]
 

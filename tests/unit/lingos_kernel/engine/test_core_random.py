@@ -17,8 +17,10 @@ from lingos_kernel.engine.messages import (
     Pause,
     Resume,
     SamplingParams,
+    SetPolicy,
     SetPriority,
 )
+from lingos_kernel.scheduling.catalogue import POLICIES
 
 PAGES = 12
 MAX_RUNNING = 4
@@ -45,6 +47,7 @@ actions = st.one_of(
     st.tuples(st.just("pause"), targets),
     st.tuples(st.just("resume"), targets),
     st.tuples(st.just("renice"), targets, st.integers(-20, 19)),
+    st.tuples(st.just("choose"), st.sampled_from(sorted(POLICIES))),
     st.tuples(st.just("step"), st.integers(1, 6)),
 )
 
@@ -102,6 +105,10 @@ class Script:
     def renice(self, target: int, priority: int) -> None:
         """Change its priority."""
         self.engine.send(SetPriority(self._id(target), priority))
+
+    def choose(self, policy: str) -> None:
+        """Go on by another policy."""
+        self.engine.send(SetPolicy(policy, {"red": 2.0}))
 
     def step(self, times: int) -> None:
         """Advance."""
