@@ -74,18 +74,54 @@ class LayerCache:
         self._key_pages[target].copy_(self._key_pages[source])
         self._value_pages[target].copy_(self._value_pages[source])
 
+    @property
+    def planes(self) -> tuple[Tensor, ...]:
+        """All that a page consists of, as raw bytes: uint8 [pages, bytes] each, shared memory."""
+        return self._key_pages.view(torch.uint8), self._value_pages.view(torch.uint8)
+
 
 class KvCache:
     """All layers of one model's KV cache."""
 
     def __init__(self, shapes: Sequence[LayerShape], pages: int, device: torch.device) -> None:
         self.layers = [LayerCache(shape, pages, device) for shape in shapes]
+        self._device = device
+        self._planes = [plane for layer in self.layers for plane in layer.planes]
+
+    @property
+    def page_bytes(self) -> int:
+        """Bytes of one page over all layers: the width of what `read_pages` gives."""
+        return sum(plane.shape[1] for plane in self._planes)
 
     def copy_pages(self, copies: Iterable[tuple[int, int]]) -> None:
         """Copy pages (source, target) in every layer."""
         for source, target in copies:
             for layer in self.layers:
                 layer.copy_page(source, target)
+
+    def read_pages(self, pages: Sequence[int]) -> Tensor:
+        """The raw bytes of pages over all layers: uint8 [len(pages), page_bytes] in host memory.
+
+        Whatever is written to the pages from now on does not show in them. On a GPU they are
+        gathered there, cross the bus in one copy, and lie in pinned memory.
+        """
+        index = torch.tensor(pages, dtype=torch.long, device=self._device)
+        blob = torch.cat([plane.index_select(0, index) for plane in self._planes], dim=1)
+        if blob.device.type != "cuda":
+            return blob
+        host = torch.empty(blob.shape, dtype=torch.uint8, pin_memory=True)
+        return host.copy_(blob)
+
+    def write_pages(self, pages: Sequence[int], blob: Tensor) -> None:
+        """Put back what `read_pages` gave, uint8 [len(pages), page_bytes], into any pages.
+
+        `blob` may be used otherwise as soon as this returns.
+        """
+        index = torch.tensor(pages, dtype=torch.long, device=self._device)
+        widths = [plane.shape[1] for plane in self._planes]
+        parts = blob.to(self._device).split(widths, dim=1)
+        for plane, part in zip(self._planes, parts, strict=True):
+            plane.index_copy_(0, index, part)
 
 
 def _zeros(size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
