@@ -20,7 +20,7 @@ import statistics
 import time
 from dataclasses import dataclass
 
-from lingos_kernel.scheduling.batcher import SWAPS_PER_STEP, place, share_budget
+from lingos_kernel.scheduling.batcher import SWAPS_PER_STEP, Allowance, place, share_budget
 from lingos_kernel.scheduling.catalogue import POLICIES, make_policy
 from lingos_kernel.scheduling.policy import Policy
 from lingos_kernel.scheduling.waiting import WaitingQueue
@@ -135,7 +135,7 @@ def decide(policy_name: str, running_count: int, waiting_count: int) -> list[flo
             waiting.add(newcomer)
         began_s = time.thread_time()
         settle(running, waiting, policy, running_count)
-        for item, tokens in share_budget(running, 512, policy):
+        for item, tokens in share_budget(running, Allowance(512), policy):
             policy.on_served(item, tokens)
         times_s.append(time.thread_time() - began_s)
     return times_s

@@ -125,7 +125,7 @@ class Roster:
 
     def share(self, budget: StepBudget) -> list[tuple[Sequence, int]]:
         """How many tokens each running sequence computes in this step, decoding ones first."""
-        return share_budget(self.running, budget.tokens(self.running), self._policy)
+        return share_budget(self.running, budget.allowance(self.running), self._policy)
 
     def book(self, sequence: Sequence, tokens: int) -> None:
         """Account for computed tokens of a running sequence."""

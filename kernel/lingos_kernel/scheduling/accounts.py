@@ -133,8 +133,12 @@ class AttainedService(BasePolicy):
         Within a level and a program who waits longest goes first, so that the order within a
         program does not change when its level does.
         """
-        earned = self._of[work][1] if work in self._of else 0.0
-        return (work.priority, self._level(work, ahead_tokens), earned, work.order)
+        found = self._of.get(work)
+        if found is None:  # paused work ranks before its class
+            return (work.priority, -1.0, 0.0, work.order)
+        account, earned = found
+        level = (account.served + earned + ahead_tokens) // self._level_tokens
+        return (work.priority, level, earned, work.order)
 
     def lane(self, work: Work) -> str:
         """One for each program; work without one stands alone."""
@@ -142,11 +146,12 @@ class AttainedService(BasePolicy):
 
     def may_give_way(self, running: Sequence[Work], waiting: Work) -> Sequence[Work]:
         """Less urgent classes, and programs of higher levels, by what they had before."""
-        priority, level = waiting.priority, self._level(waiting)
+        priority = waiting.priority
+        account, earned = self._of[waiting]
+        level = (account.served + earned) // self._level_tokens
+        next_level = (level + 1) * self._level_tokens
         return [
-            work
-            for work in running
-            if work.priority > priority or self._level(work, -work.served_tokens) > level
+            work for work in running if work.priority > priority or self._before(work) >= next_level
         ]
 
     def on_joined(self, work: Work) -> None:
@@ -176,10 +181,7 @@ class AttainedService(BasePolicy):
             forgotten = next(iter(self._idle))
             del self._idle[forgotten], self._accounts[forgotten]
 
-    def _level(self, work: Work, more_tokens: int = 0) -> float:
-        """Paused work, which has no account open, is below all."""
-        found = self._of.get(work)
-        if found is None:
-            return -1.0
-        account, earned = found
-        return (account.served + earned + more_tokens) // self._level_tokens
+    def _before(self, work: Work) -> float:
+        """What the program of running work had before it, by service and waiting."""
+        account, earned = self._of[work]
+        return account.served + earned - work.served_tokens

@@ -17,6 +17,8 @@ URGENT_SHARE = 7 / 8
 """Of the prefill tokens, when less urgent classes want some, too: enough that the urgent hardly
 notice them, and they do not starve."""
 
+UNLIMITED = 1 << 62
+
 SWAPS_PER_STEP = 2
 """Running ones that give their place to waiting ones before one step. Who comes in must compute
 its prompt first, for which a step's tokens seldom suffice for more."""
@@ -35,6 +37,15 @@ class Schedulable(Work, Protocol):
 
 
 W = TypeVar("W", bound=Schedulable)
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """Tokens of one step, prefill and decode together."""
+
+    tokens: int
+    others: int = UNLIMITED
+    """At most so many of them for work that is less urgent than the most urgent prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +71,7 @@ def place(
     available_pages: int,
     cost: Callable[[W], int],
     swaps_left: int = SWAPS_PER_STEP,
+    is_deferred: Callable[[W, Sequence[W]], bool] | None = None,
 ) -> Placement[W]:
     """Decide who has a place among the running ones.
 
@@ -67,8 +79,11 @@ def place(
     paused sequences that still have pages and give way before anybody who computes. `cost` says
     exactly how many available pages an admission takes; it is asked only when memory is tight.
     At most `swaps_left` running ones give way to waiting ones; when the running ones could not go
-    on, one gives way whatever it says.
+    on, one gives way whatever it says. `is_deferred` says of waiting work, and of those admitted
+    before it just now, whether it had better wait for them or for running work a moment longer;
+    its place and its pages are kept for it, so nobody behind it gets them meanwhile.
     """
+    defers = is_deferred or _nobody
     places = max_running - len(running)
     if places > 0 or available_pages < len(running):  # else the pages suffice whoever wants one
         pages_left = available_pages - sum([work.wanted_pages for work in running])
@@ -76,46 +91,65 @@ def place(
             return Placement(preempt=(_victim(running, holders, policy),))
         # A page for everybody's growth stays free: who comes in shall not push another out at once.
         pages_left -= len(running)
-        if admit := _admissions(waiting, places, pages_left, cost):
+        admit, held_up = _admissions(waiting, places, pages_left, cost, defers)
+        if admit:
             return Placement(admit=admit)
-    if places > 0:  # it is memory that is short, if anybody waits
-        swaps_left = min(swaps_left, 1)
-        if holders and next(iter(waiting), None) is not None:
-            return Placement(preempt=(_victim(running, holders, policy),))
-    return Placement(preempt=_swaps(running, islice(waiting, swaps_left), policy))
+        if places > 0:  # it is memory that is short, if anybody is held up
+            if held_up and holders:
+                return Placement(preempt=(_victim(running, holders, policy),))
+            return Placement(preempt=_swaps(running, held_up[:swaps_left], policy))
+    heads = [work for work in islice(waiting, swaps_left) if not defers(work, ())]
+    return Placement(preempt=_swaps(running, heads, policy))
 
 
 def share_budget(
-    running: Sequence[W], budget: int, policy: Policy | None = None
+    running: Sequence[W], allowance: Allowance, policy: Policy | None = None
 ) -> list[tuple[W, int]]:
     """How many tokens each sequence computes in this step, decoding ones first.
 
     Among the prefilling ones the most urgent class goes first, up to `URGENT_SHARE` while others
     want some. Within it the policy's lanes get equal parts, and so do the ones of a lane; what
-    the short ones do not need goes to the long: no long prompt holds up a short one.
+    the short ones do not need goes to the long: no long prompt holds up a short one. Beside an
+    urgent prompt work of less urgent classes is left out of the step, if the allowance says so.
     """
-    decoding: list[tuple[W, int]] = []
+    decoding: list[W] = []
     prefilling: list[W] = []
     for work in running:
-        if work.remaining == 1:
-            decoding.append((work, 1))
-        else:
-            prefilling.append(work)
-    shares = decoding[:budget]
-    return shares + _share_prefill(prefilling, budget - len(shares), policy)
-
-
-def _share_prefill(prefilling: list[W], budget: int, policy: Policy | None) -> list[tuple[W, int]]:
+        (decoding if work.remaining == 1 else prefilling).append(work)
     if not prefilling:
-        return []
+        return [(work, 1) for work in decoding[: allowance.tokens]]
     prefilling.sort(key=lambda work: work.remaining)
     urgent_class = min([work.priority for work in prefilling])
+    rows, others = _rows(decoding, urgent_class, allowance.others, policy)
+    rows = rows[: allowance.tokens]
+    budget = Allowance(allowance.tokens - len(rows), others)
+    return [(work, 1) for work in rows] + _share_prefill(prefilling, urgent_class, budget, policy)
+
+
+def _rows(
+    decoding: list[W], urgent_class: int, others: int, policy: Policy | None
+) -> tuple[list[W], int]:
+    """Who decodes beside a prompt of a class, and the tokens that less urgent ones have left."""
+    less_urgent = [work for work in decoding if work.priority > urgent_class]
+    if len(less_urgent) <= others:
+        return decoding, others - len(less_urgent)
+    if policy is not None:
+        less_urgent.sort(key=policy.rank)
+    left_out = set(less_urgent[others:])
+    return [work for work in decoding if work not in left_out], 0
+
+
+def _share_prefill(
+    prefilling: list[W], urgent_class: int, allowance: Allowance, policy: Policy | None
+) -> list[tuple[W, int]]:
+    budget = allowance.tokens
     urgent = [work for work in prefilling if work.priority == urgent_class]
     others = [work for work in prefilling if work.priority != urgent_class]
-    reserve = min(budget - int(budget * URGENT_SHARE), sum([work.remaining for work in others]))
+    wanted = min(sum([work.remaining for work in others]), allowance.others)
+    reserve = min(budget - int(budget * URGENT_SHARE), wanted)
     urgent_shares = _share_lanes(urgent, budget - reserve, policy)
     budget -= sum([tokens for _, tokens in urgent_shares])
-    return urgent_shares + _share_lanes(others, budget, policy)
+    return urgent_shares + _share_lanes(others, min(budget, wanted), policy)
 
 
 def _share_lanes(prefilling: list[W], budget: int, policy: Policy | None) -> list[tuple[W, int]]:
@@ -154,20 +188,34 @@ def _victim(running: Sequence[W], holders: Sequence[W], policy: Policy) -> W:
 
 
 def _admissions(
-    waiting: Iterable[W], places: int, pages_left: int, cost: Callable[[W], int]
-) -> tuple[W, ...]:
-    """The first ones that fit. Nobody overtakes: what does not fit holds up those behind it."""
+    waiting: Iterable[W],
+    places: int,
+    pages_left: int,
+    cost: Callable[[W], int],
+    defers: Callable[[W, Sequence[W]], bool],
+) -> tuple[tuple[W, ...], list[W]]:
+    """The first ones that fit, and the one for which memory is short, if there is one.
+
+    Nobody overtakes: what does not fit holds up those behind it, and who is deferred keeps a place
+    and the pages that it would take now.
+    """
     admitted: list[W] = []
     for work in islice(waiting, max(places, 0)):
+        is_deferred = defers(work, admitted)
         needed = work.needed_pages
         pages_left -= needed if needed <= pages_left else cost(work)
         if pages_left < 0:
-            break
-        admitted.append(work)
-    return tuple(admitted)
+            return tuple(admitted), [] if is_deferred else [work]
+        if not is_deferred:
+            admitted.append(work)
+    return tuple(admitted), []
 
 
-def _swaps(running: Sequence[W], heads: Iterable[W], policy: Policy) -> tuple[W, ...]:
+def _nobody(work: object, admitted: Sequence[object]) -> bool:  # noqa: ARG001  as `is_deferred`
+    return False
+
+
+def _swaps(running: Sequence[W], heads: Sequence[W], policy: Policy) -> tuple[W, ...]:
     """Who makes room for those next in the queue, one for each."""
     leaving: list[W] = []
     for head in heads:

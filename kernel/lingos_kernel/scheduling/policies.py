@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from lingos_kernel.scheduling.policy import BasePolicy, Rank, Work
@@ -53,6 +53,10 @@ class Priority(BasePolicy):
     def lane(self, work: Work) -> str:
         """One for each class."""
         return str(work.priority)
+
+    def victim(self, running: Iterable[Work]) -> Work:
+        """The one that would go last, whatever its class: what it has earned protects it."""
+        return max(running, key=self.rank)
 
     def on_joined(self, work: Work) -> None:
         """Tells the time."""

@@ -122,8 +122,10 @@ class BasePolicy:
         return [work for work in running if work.priority > priority]
 
     def victim(self, running: Iterable[Work]) -> Work:
-        """The one that would go last."""
-        return max(running, key=self.rank)
+        """Of the least urgent class the one that would go last."""
+        running = list(running)
+        last = max([work.priority for work in running])
+        return max([work for work in running if work.priority == last], key=self.rank)
 
     def on_joined(self, work: Work) -> None:
         """Keeps no books."""

@@ -97,7 +97,7 @@ class Simulator:
             self.now_s = max(self.now_s, self._coming[0][0])
         self._let_come()
         self._settle()
-        shares = share_budget(self.running, self._budget.tokens(self.running), self._policy)
+        shares = share_budget(self.running, self._budget.allowance(self.running), self._policy)
         for sequence, _ in shares:
             self._pages.grow(sequence)
         self._spend_time(shares)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lingos_kernel.scheduling.accounts import Fair
-from lingos_kernel.scheduling.batcher import Placement, place, share_budget, split_evenly
+from lingos_kernel.scheduling.batcher import Allowance, Placement, place, share_budget, split_evenly
 from lingos_kernel.scheduling.policies import Fifo, Priority
 from lingos_kernel.scheduling.policy import BasePolicy, Policy
 
@@ -108,7 +108,7 @@ def test_decoding_goes_first_and_prefill_shares_the_rest(item: Any) -> None:
     """Every stream gets its token; short prompts are done at once, long ones get what is left."""
     decoding = [item("d1"), item("d2")]
     long, short = item("long", remaining=5000), item("short", remaining=20)
-    assert share_budget([long, *decoding, short], 512) == [
+    assert share_budget([long, *decoding, short], Allowance(512)) == [
         (decoding[0], 1),
         (decoding[1], 1),
         (short, 20),
@@ -120,19 +120,34 @@ def test_an_urgent_prompt_is_hardly_held_up_by_others(item: Any) -> None:
     """It gets seven eighths of the prefill tokens; the others do not starve."""
     batch = [item(f"b{i}", priority=10, remaining=4000) for i in range(30)]
     urgent = item("u", priority=0, remaining=2000)
-    shares = dict(share_budget([*batch, urgent], 512))
+    shares = dict(share_budget([*batch, urgent], Allowance(512)))
     assert shares[urgent] == 448
     assert sum(shares.values()) == 512
-    assert dict(share_budget([urgent], 512)) == {urgent: 512}
+    assert dict(share_budget([urgent], Allowance(512))) == {urgent: 512}
     small = item("s", priority=0, remaining=100)
-    assert sum(t for w, t in share_budget([*batch, small], 512) if w is not small) == 412
+    assert sum(t for w, t in share_budget([*batch, small], Allowance(512)) if w is not small) == 412
+
+
+def test_less_urgent_work_may_be_left_out_beside_an_urgent_prompt(item: Any) -> None:
+    """Who decodes first, the next by the policy, then prompts; equals of the urgent always do."""
+    rows = [item(f"d{n}", priority=10, order=9 - n) for n in range(4)]
+    equal, batch = item("e"), item("b", priority=10, remaining=900)
+    urgent = item("u", remaining=50)
+    running = [*rows, equal, batch, urgent]
+    two = dict(share_budget(running, Allowance(512, others=2), Fifo()))
+    assert two == {equal: 1, rows[2]: 1, rows[3]: 1, urgent: 50}
+    assert dict(share_budget(running, Allowance(512, others=0), Fifo())) == {equal: 1, urgent: 50}
+    seven = dict(share_budget(running, Allowance(512, others=7), Fifo()))
+    assert seven == {**dict.fromkeys(rows, 1), equal: 1, urgent: 50, batch: 3}
+    without = dict(share_budget([*rows, equal, batch], Allowance(512, others=0), Fifo()))
+    assert without == {**dict.fromkeys(rows, 1), equal: 1, batch: 507}
 
 
 def test_lanes_share_prefill_alike(item: Any) -> None:
     """A tenant's one prompt gets as much as another tenant's thirty together."""
     flood = [item(f"a{i}", tenant="a", remaining=4000) for i in range(30)]
     alone = item("b", tenant="b", remaining=4000)
-    shares = dict(share_budget([*flood, alone], 512, Fair()))
+    shares = dict(share_budget([*flood, alone], Allowance(512), Fair()))
     assert shares[alone] == 256
     assert sum(shares.values()) == 512
 
@@ -151,7 +166,7 @@ def test_the_budget_is_kept_and_used(
         item(str(index), remaining=count, priority=priority, tenant=tenant)
         for index, (count, priority, tenant) in enumerate(work)
     ]
-    shares = share_budget(running, budget, Fair())
+    shares = share_budget(running, Allowance(budget), Fair())
     assert sum(tokens for _, tokens in shares) == min(sum(w.remaining for w in running), budget)
     assert all(0 < tokens <= work.remaining for work, tokens in shares)
     assert len({work for work, _ in shares}) == len(shares)

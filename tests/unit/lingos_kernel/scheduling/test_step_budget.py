@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lingos_kernel.scheduling.step_budget import StepBudget
+from lingos_kernel.scheduling.batcher import UNLIMITED
+from lingos_kernel.scheduling.step_budget import URGENT_PACE, StepBudget
 
 
 def trained(
@@ -71,14 +72,38 @@ def test_only_equals_and_more_urgent_ones_are_waited_for(item: Any) -> None:
     budget = trained(StepBudget(max_tokens=512))
     decoding = [item(f"d{n}", priority=0) for n in range(8)]
     equal, urgent = item("p", remaining=900), item("u", priority=-1, remaining=900)
-    assert budget.tokens(decoding) == 512
-    assert budget.tokens([equal]) == 512
-    assert budget.tokens([*decoding, equal]) == 8 + budget.prefill_tokens(8) < 512
-    assert budget.tokens([*decoding, urgent]) == 512
-    assert budget.tokens([*decoding, item("v", priority=-1), urgent]) < 512
+    assert budget.allowance(decoding).tokens == 512
+    assert budget.allowance([equal]).tokens == 512
+    assert budget.allowance([*decoding, equal]).tokens == 8 + budget.prefill_tokens(8) < 512
+    assert budget.allowance([*decoding, urgent]).tokens == 512
+    assert budget.allowance([*decoding, item("v", priority=-1), urgent]).tokens < 512
+
+
+@given(st.integers(2, 900), st.integers(0, 5), st.integers(0, 64), st.integers(0, 5))
+def test_an_urgent_prompt_s_step_is_little_longer_than_alone(
+    item: Any, prompt: int, urgent_rows: int, rows: int, prompts: int
+) -> None:
+    """What less urgent work adds is half of what the urgent work takes, at most."""
+    budget = trained(StepBudget(max_tokens=512))
+    urgent = [item(f"u{n}", priority=-1) for n in range(urgent_rows)]
+    urgent.append(item("p", priority=-1, remaining=prompt))
+    batch = [item(f"d{n}") for n in range(rows)]
+    batch += [item(f"b{n}", remaining=900) for n in range(prompts)]
+    allowance = budget.allowance([*urgent, *batch])
+    computed = min(prompt, allowance.tokens - urgent_rows)
+    alone_s = budget.step_s(urgent_rows, computed)
+    decoding = min(allowance.others, rows)
+    others = allowance.others - decoding if prompts else 0
+    if batch:
+        step_s = budget.step_s(urgent_rows + decoding, computed + others)
+        assert step_s <= URGENT_PACE * alone_s * 1.001
+        longer_s = budget.step_s(urgent_rows + decoding, computed + others + 6)
+        assert not prompts or longer_s > URGENT_PACE * alone_s * 0.999
+    else:
+        assert allowance.others == UNLIMITED
 
 
 def test_prefill_always_proceeds(item: Any) -> None:
     """Even on a machine where a prompt token costs more than a step, some are computed."""
     budget = trained(StepBudget(max_tokens=512, min_prefill_tokens=32), token_s=1.0)
-    assert budget.tokens([item("d"), item("p", remaining=900)]) == 33
+    assert budget.allowance([item("d"), item("p", remaining=900)]).tokens == 33
