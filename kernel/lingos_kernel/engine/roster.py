@@ -5,13 +5,17 @@ The only place where sequences change state and pages change hands.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from lingos_kernel.engine.sequence import Request, Sequence, State
+from lingos_kernel.memory.admission import Admission
 from lingos_kernel.memory.ledger import PageLedger
 from lingos_kernel.memory.pages import PAGE_SLOTS
+from lingos_kernel.memory.relief import Relief, Shortage, choose_relief
 from lingos_kernel.scheduling.batcher import SWAPS_PER_STEP, Placement, place, share_budget
 from lingos_kernel.scheduling.policy import Policy
+from lingos_kernel.scheduling.shared_prefix import should_follow
 from lingos_kernel.scheduling.step_budget import StepBudget
 from lingos_kernel.scheduling.waiting import WaitingQueue
 
@@ -20,8 +24,8 @@ class Roster:
     """The requests of one model and their sequences.
 
     Invariant: a sequence is in exactly one of `waiting`, `running`, `paused`, or among its
-    request's `unborn`; waiting ones hold no pages, running ones hold those of all their known
-    tokens but perhaps the newest.
+    request's `unborn`; running ones hold the pages of all their known tokens but perhaps the
+    newest, and so do paused and waiting ones that could keep theirs; other waiting ones hold none.
     """
 
     def __init__(
@@ -33,15 +37,25 @@ class Roster:
         self.running: list[Sequence] = []
         self.paused: dict[str, Sequence] = {}
         self.preemptions = 0
+        self.reliefs: Counter[Relief] = Counter()
+        """What became of the pages of those that gave way."""
+        self.admission = Admission(ledger.pool.total_pages)
         self._policy = policy
         self._max_running = max_running
         self._clock = clock
+        self._starved: set[Sequence] = set()
+        """Those whose prompts the last step had no tokens for: nobody waits for them."""
 
     def __iter__(self) -> Iterator[Sequence]:
         """All sequences that exist: running, paused, then waiting ones in their order."""
         yield from self.running
         yield from self.paused.values()
         yield from self.waiting
+
+    @property
+    def max_running(self) -> int:
+        """How many may run at a time now: no more than the pages will do for, as measured."""
+        return self.admission.limit(self._max_running)
 
     @property
     def has_room(self) -> bool:
@@ -118,14 +132,18 @@ class Roster:
         swaps_left = SWAPS_PER_STEP
         while placement := self._place(swaps_left):
             for sequence in placement.preempt:
-                self.preempt(sequence)
+                self.preempt(sequence, placement.shortage)
             swaps_left -= len(placement.preempt)
             for sequence in placement.admit:
                 self.admit(sequence)
 
     def share(self, budget: StepBudget) -> list[tuple[Sequence, int]]:
         """How many tokens each running sequence computes in this step, decoding ones first."""
-        return share_budget(self.running, budget.allowance(self.running), self._policy)
+        shares = share_budget(self.running, budget.allowance(self.running), self._policy)
+        self._starved = set()
+        if len(shares) < len(self.running):
+            self._starved = set(self.running).difference([sequence for sequence, _ in shares])
+        return shares
 
     def book(self, sequence: Sequence, tokens: int) -> None:
         """Account for computed tokens of a running sequence."""
@@ -142,21 +160,37 @@ class Roster:
     def admit(self, sequence: Sequence) -> None:
         """Move a waiting sequence to the running ones, with pages for all its known tokens."""
         self.waiting.remove(sequence)
+        if sequence.holding is None:
+            self._open(sequence)
+        self.running.append(sequence)
+        self._set_running(sequence)
+
+    def _open(self, sequence: Sequence) -> None:
+        """Give it pages; those of its tokens that are cached hold what was computed."""
         sequence.holding = self.ledger.open(
-            sequence.tenant, sequence.matchable, len(sequence.tokens), priority=sequence.priority
+            sequence.namespace, sequence.matchable, len(sequence.tokens), priority=sequence.priority
         )
         sequence.computed = sequence.holding.cached_pages * PAGE_SLOTS
         if sequence.started_s is None:
             sequence.cached_tokens = min(sequence.computed, sequence.prompt_tokens)
-        self.running.append(sequence)
-        self._set_running(sequence)
 
-    def preempt(self, sequence: Sequence) -> None:
-        """Take a sequence's pages away; it goes on later, by computing its tokens again.
+    def preempt(self, sequence: Sequence, shortage: Shortage = "pages") -> None:
+        """Take a sequence's place, and its pages when pages are short; it goes on later.
 
-        What stays in the prefix tree until then need not be computed again.
+        Pages that it gives up stay in the prefix tree until somebody needs them. Then they go
+        down a tier where that is cheaper than to compute their tokens again; else they are lost.
         """
-        self._release(sequence)
+        tiers = self.ledger.tiers
+        relief = choose_relief(
+            shortage, is_trip_cheaper=tiers is not None and tiers.is_spill_cheaper()
+        )
+        self.reliefs[relief] += 1
+        if relief == "keep" and sequence.holding:
+            self.commit(sequence)
+        else:
+            self._release(sequence)
+        if sequence in self.waiting:
+            return  # it had kept them until now
         sequence.preemptions += 1
         self.preemptions += 1
         if sequence.key not in self.paused:
@@ -186,6 +220,8 @@ class Roster:
 
     def end(self, sequence: Sequence) -> None:
         """Forget a sequence; its full pages stay cached."""
+        if sequence.holding and sequence.outputs:
+            self.admission.observe(self._own_pages(sequence))
         if sequence.key not in self.paused:
             self._policy.on_left(sequence)
         self._withdraw(sequence)
@@ -216,27 +252,41 @@ class Roster:
         known = [s for request in self.requests.values() for s in request.sequences]
         assert {id(sequence) for sequence in known} == {id(sequence) for sequence in everybody}
         for sequence in self.waiting:
-            assert sequence.holding is None
-            assert sequence.computed == 0
+            assert sequence.holding or sequence.computed == 0
+            assert sequence.computed < len(sequence.tokens)
         for sequence in self.running:
             assert sequence.holding is not None
             assert sequence.computed < len(sequence.tokens)
         self.ledger.check_integrity([s.holding for s in everybody if s.holding])
 
     def _place(self, swaps_left: int) -> Placement[Sequence]:
+        # Who computes a prompt, and gets on with it; others may wait for its pages.
+        leaders = [s for s in self.running if s.remaining > 1 and s not in self._starved]
         return place(
             self.running,
             self.waiting,
-            [sequence for sequence in self.paused.values() if sequence.holding],
+            [s for s in (*self.paused.values(), *self.waiting) if s.holding],
             policy=self._policy,
-            max_running=self._max_running,
+            max_running=self.max_running,
             available_pages=self.ledger.available_pages,
             cost=self._cost,
             swaps_left=swaps_left,
+            is_deferred=lambda work, admitted: should_follow(
+                work, (*leaders, *admitted), page_slots=PAGE_SLOTS, cached_pages=self._cached_pages
+            ),
         )
 
+    def _cached_pages(self, sequence: Sequence) -> int:
+        return self.ledger.cached_pages(sequence.namespace, sequence.matchable)
+
     def _cost(self, sequence: Sequence) -> int:
-        return self.ledger.cost(sequence.tenant, sequence.matchable, len(sequence.tokens))
+        if sequence.holding:
+            return sequence.needed_pages
+        return self.ledger.cost(sequence.namespace, sequence.matchable, len(sequence.tokens))
+
+    def _own_pages(self, sequence: Sequence) -> int:
+        assert sequence.holding is not None
+        return len(sequence.holding.pages) - sequence.cached_tokens // PAGE_SLOTS
 
     def _release(self, sequence: Sequence) -> None:
         if sequence.holding:
