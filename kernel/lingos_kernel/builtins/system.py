@@ -43,10 +43,11 @@ class SysSyscalls:
         Args:
             name: a syscall; all of them, shortly, when not given.
         """
-        infos = self._services.table.infos(context.principal)
+        table = self._services.table
         if name is None:
+            infos = table.infos(context.principal)
             return [{"name": info.name, "summary": info.summary} for info in infos]
-        return _described(self._services.table.get(name).info)
+        return _described(table.info(name, context.principal))
 
     @syscall("sys.plugins", cost="io")
     async def plugins(self) -> list[dict[str, Any]]:

@@ -95,10 +95,10 @@ class NativeApi:
         return json_answer(kernel.table.infos(caller))
 
     async def describe_syscall(self, request: Request) -> Response:
-        """One syscall."""
-        read_caller(request, self._authenticate)
+        """One syscall that the caller may use."""
+        caller = read_caller(request, self._authenticate)
         kernel = await self._kernel()
-        return json_answer(kernel.table.get(request.path_params["name"]).info)
+        return json_answer(kernel.table.info(request.path_params["name"], caller))
 
     async def describe(self, request: Request) -> Response:
         """The OpenAPI document."""

@@ -12,6 +12,7 @@ import fcntl
 import logging
 import os
 import socket
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,16 +118,21 @@ def make_private(folder: Path) -> None:
     """Make the socket's folder, for its user alone; raises `ConfigError` if it is another's."""
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        owner_uid = folder.stat().st_uid
+        found = folder.stat()
     except OSError as error:
         raise ConfigError(
             f"the socket's folder {folder} cannot be made: {error.strerror}",
             hint="set kernel.socket to a path in a folder of your own",
         ) from error
-    if owner_uid not in (os.getuid(), 0):
+    if found.st_uid != os.getuid():
         raise ConfigError(
-            f"the socket's folder {folder} belongs to user {owner_uid}",
+            f"the socket's folder {folder} belongs to user {found.st_uid}",
             hint="set kernel.socket to a path in a folder of your own",
+        )
+    if found.st_mode & stat.S_IWOTH:
+        raise ConfigError(
+            f"anybody may write to the socket's folder {folder}",
+            hint=f"chmod o-w {folder}, or set kernel.socket to a path in another folder",
         )
 
 

@@ -71,6 +71,15 @@ class SyscallTable:
             raise UnknownSyscall(f"there is no syscall {name!r}", hint=hint, name=name)
         return found
 
+    def info(self, name: str, principal: Principal) -> SyscallInfo:
+        """A syscall that the principal may use; raises `UnknownSyscall` for any other."""
+        found = self._by_name.get(name)
+        if found is not None and principal.may(found.info.capability):
+            return found.info
+        usable = [info.name for info in self.infos(principal)]
+        hint = did_you_mean(name, usable, otherwise="`lingos syscalls` lists them")
+        raise UnknownSyscall(f"there is no syscall {name!r} for you", hint=hint, name=name)
+
     def infos(self, principal: Principal | None = None) -> list[SyscallInfo]:
         """Every syscall that the principal may use, or all, by name."""
         return [

@@ -16,8 +16,10 @@ from lingos_kernel.errors import (
     InvalidArguments,
     UnknownModel,
     UnknownProcess,
+    UnknownSyscall,
 )
 from lingos_kernel.kernel import Kernel
+from lingos_kernel.security.principal import Principal
 from lingos_kernel.syscalls.call import Call
 
 
@@ -224,6 +226,10 @@ async def test_help_lists_what_the_caller_may_call(make_kernel: Any) -> None:
         assert "llm.chat" in names
         described = await kernel.call("sys.help", name="llm.chat")
         assert "temperature" in described["arguments"]["properties"]
+        limited = Principal("guest", "", frozenset({"sys.*"}))
+        refused = kernel.submit(limited, "sys.help", {"name": "llm.chat"})
+        with pytest.raises(UnknownSyscall, match="for you"):
+            await refused.result()
         assert {"llm", "sys"} <= {plugin["name"] for plugin in await kernel.call("sys.plugins")}
         assert any(value["key"] == "models.default" for value in await kernel.call("sys.config"))
         ended = await kernel.call("sys.calls", limit=2)

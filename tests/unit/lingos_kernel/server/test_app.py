@@ -16,7 +16,10 @@ from lingos_kernel import syscall
 from lingos_kernel.client import wire
 from lingos_kernel.errors import OutOfMemory, QueueFull
 from lingos_kernel.kernel import Kernel
+from lingos_kernel.security.principal import Principal
 from lingos_kernel.server import protocol
+from lingos_kernel.server.app import create_app
+from lingos_kernel.server.presence import Presence
 
 WAIT_S = 20.0
 JSON = {"content-type": "application/json"}
@@ -289,6 +292,22 @@ class TestLooking:
         one = next(info for info in infos if info["name"] == "sys.help")
         assert (await http.get("/v1/syscalls/sys.help")).json() == one
         error_of(await http.get("/v1/syscalls/sys.halp"), 404)
+
+    async def test_a_guest_is_told_of_what_he_may_call_alone(self, scripted_kernel: Kernel) -> None:
+        """Not in the list, not by name, not by the syscall that helps."""
+        booted: asyncio.Future[Kernel] = asyncio.get_running_loop().create_future()
+        booted.set_result(scripted_kernel)
+        guest = Principal("guest", capabilities=frozenset({"sys.*"}))
+        presence = Presence(lambda: 0.0, asyncio.Event())
+        app = create_app(booted, presence, authenticate=lambda _: guest)
+        await scripted_kernel.start()
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://kernel") as http:
+            names = [info["name"] for info in (await http.get("/v1/syscalls")).json()]
+            assert {name.partition(".")[0] for name in names} == {"sys"}
+            assert (await http.get("/v1/syscalls/sys.help")).status_code == 200
+            error_of(await http.get("/v1/syscalls/llm.chat"), 404)
+        await scripted_kernel.stop()
 
     async def test_openapi(self, http: httpx.AsyncClient) -> None:
         """The document lists what can be called."""

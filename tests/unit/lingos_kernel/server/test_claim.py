@@ -142,6 +142,23 @@ def test_folder_of_another_user(path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         claim(path)
 
 
+def test_folder_of_root_is_not_a_users(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even root's folder will do for another user: who may write there is not known."""
+    path.parent.mkdir()
+    owner_uid = path.parent.stat().st_uid
+    monkeypatch.setattr(claim_module.os, "getuid", lambda: owner_uid + 4_000_000)
+    with pytest.raises(ConfigError, match=f"belongs to user {owner_uid}"):
+        claim(path)
+
+
+def test_folder_that_anybody_may_write_to(path: Path) -> None:
+    """Somebody else could put a socket of their own there."""
+    path.parent.mkdir()
+    path.parent.chmod(0o777)
+    with pytest.raises(ConfigError, match="anybody may write"):
+        claim(path)
+
+
 def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
     """A file in the way is named."""
     (tmp_path / "file").write_text("")
