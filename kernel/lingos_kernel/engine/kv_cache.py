@@ -119,7 +119,7 @@ class KvCache:
         """
         index = torch.tensor(pages, dtype=torch.long, device=self._device)
         widths = [plane.shape[1] for plane in self._planes]
-        parts = blob.to(self._device).split(widths, dim=1)
+        parts = torch.split(blob.to(self._device), widths, dim=1)
         for plane, part in zip(self._planes, parts, strict=True):
             plane.index_copy_(0, index, part)
 

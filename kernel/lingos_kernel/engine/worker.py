@@ -68,9 +68,10 @@ def serve(core: Core, inbox: Inbox, send: Callable[[Sequence[Event]], None]) -> 
     send((Ready(os_pid=os.getpid(), device=core.device),))
     while True:
         for command in _arrived(inbox, wait=not core.has_work):
+            events = core.handle(command)
             if isinstance(command, Shutdown):
                 return
-            send(core.handle(command))
+            send(events)
         if core.has_work:
             send(core.step())
 

@@ -7,9 +7,12 @@ which is why nothing can leak: open, grow, fork, commit, close.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from lingos_kernel.memory.pages import PAGE_SLOTS, PagePool, pages_for
-from lingos_kernel.memory.radix import RadixNode, RadixTree
+from lingos_kernel.memory.prefix_keys import PrefixKeys
+from lingos_kernel.memory.radix import RadixNode, RadixTree, chunks_of
+from lingos_kernel.memory.tiers import LowerTiers
 
 
 class Holding:
@@ -29,13 +32,32 @@ class Holding:
         self.priority = priority
 
 
+@dataclass(frozen=True, slots=True)
+class CachedRun:
+    """Consecutive pages of the prefix tree, with their keys in the tiers."""
+
+    keys: list[bytes]
+    pages: list[int]
+    priority: int
+
+
 class PageLedger:
     """All pages of one model's KV cache and their holders."""
 
-    def __init__(self, total_pages: int, *, page_slots: int = PAGE_SLOTS) -> None:
+    def __init__(
+        self,
+        total_pages: int,
+        *,
+        page_slots: int = PAGE_SLOTS,
+        keys: PrefixKeys | None = None,
+        tiers: LowerTiers | None = None,
+    ) -> None:
+        """`tiers` take in what is evicted, under `keys`; without them it is lost."""
         self.page_slots = page_slots
         self.pool = PagePool(total_pages)
-        self.tree = RadixTree(self.pool, page_slots=page_slots)
+        self.tree = RadixTree(self.pool, page_slots=page_slots, on_evict=self._lower)
+        self.tiers = tiers
+        self._keys = keys or PrefixKeys("")
 
     @property
     def available_pages(self) -> int:
@@ -61,13 +83,15 @@ class PageLedger:
     ) -> Holding:
         """Pages for `needed_tokens` tokens, beginning with the longest cached prefix of `tokens`.
 
-        The last token is never taken from the cache: computing it gives the first output.
+        What the tree lacks of it may come from the tiers below. The last token is never taken
+        from the cache: computing it gives the first output.
         """
         node, pages = self.tree.match(namespace, self._matchable(tokens))
         self.tree.lock(node)
         self.pool.share(pages)
         holding = Holding(node, pages, priority)
-        self.grow(holding, pages_for(needed_tokens, self.page_slots) - len(pages))
+        self._restore(holding, self._matchable(tokens))
+        self.grow(holding, pages_for(needed_tokens, self.page_slots) - len(holding.pages))
         return holding
 
     def can_grow(self, count: int) -> bool:
@@ -131,8 +155,20 @@ class PageLedger:
         holding.cached_pages = 0
 
     def drop_cache(self) -> None:
-        """Forget every cached prefix that no sequence uses."""
+        """Forget every cached prefix that no sequence uses, and all that lies in the tiers."""
+        tiers, self.tiers = self.tiers, None
         self.tree.evict(self.tree.evictable_pages)
+        self.tiers = tiers
+        if tiers:
+            tiers.clear()
+
+    def runs(self) -> list[CachedRun]:
+        """All that the tree holds, the most urgent and most recently used first.
+
+        What continues a run comes after it.
+        """
+        nodes = sorted(self.tree.nodes(), key=lambda node: (node.priority, -node.used))
+        return [CachedRun(self._keys.of(n), n.pages, n.priority) for n in nodes if n.parent]
 
     def check_integrity(self, holdings: Iterable[Holding]) -> None:
         """Assert that every page is accounted for: pool, tree and holdings agree."""
@@ -145,9 +181,29 @@ class PageLedger:
         assert locks == len(holdings), f"{locks} locks for {len(holdings)} holdings"
         for holding in holdings:
             assert holding.pages[: holding.cached_pages] == _path(holding.node)
+        if self.tiers:
+            self.tiers.check_integrity()
 
     def _matchable(self, tokens: Sequence[int]) -> Sequence[int]:
         return tokens[: len(tokens) - 1]
+
+    def _restore(self, holding: Holding, tokens: Sequence[int]) -> None:
+        """Fill pages of a fresh holding from the tiers, and enter them into the tree."""
+        done, full = len(holding.pages), len(tokens) // self.page_slots
+        if self.tiers is None or done == full:
+            return
+        keys = self._keys.below(holding.node, chunks_of(tokens, self.page_slots)[done:])
+        found = self.tiers.find(keys, holding.priority)
+        if found:
+            holding.pages += self._allocate(found)
+            read = self.tiers.restore(keys[:found], holding.pages[done:])
+            self.commit(holding, tokens, (done + read) * self.page_slots)
+
+    def _lower(self, node: RadixNode, start: int) -> None:
+        """Let the tiers have a node's pages from the index on."""
+        if self.tiers and len(node.pages) > start:
+            keys = self._keys.of(node)[start:]
+            self.tiers.lower(keys, node.pages[start:], node.priority)
 
     def _allocate(self, count: int) -> list[int]:
         missing = count - self.pool.free_pages

@@ -10,7 +10,7 @@ first.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from lingos_kernel.memory.pages import PAGE_SLOTS, PagePool
 
@@ -21,12 +21,19 @@ Chunk = tuple[int, ...]
 class RadixNode:
     """A run of pages below its parent; the root of a namespace has none."""
 
-    __slots__ = ("children", "chunks", "locks", "pages", "parent", "priority", "stamp", "used")
+    __slots__ = (
+        *("children", "chunks", "keys", "locks", "namespace", "pages", "parent", "priority"),
+        *("stamp", "used"),
+    )
 
     def __init__(self, parent: RadixNode | None, chunks: list[Chunk], pages: list[int]) -> None:
         self.parent = parent
         self.chunks = chunks
         self.pages = pages
+        self.keys: list[bytes] = []
+        """Those of the pages in the tiers below, once they are known (`memory.prefix_keys`)."""
+        self.namespace = ""
+        """Of a root."""
         self.children: dict[Chunk, RadixNode] = {}
         self.locks = 0
         self.priority = 0
@@ -48,9 +55,17 @@ class RadixTree:
     so all of them can be had by evicting leaves repeatedly).
     """
 
-    def __init__(self, pool: PagePool, *, page_slots: int = PAGE_SLOTS) -> None:
+    def __init__(
+        self,
+        pool: PagePool,
+        *,
+        page_slots: int = PAGE_SLOTS,
+        on_evict: Callable[[RadixNode, int], None] | None = None,
+    ) -> None:
+        """`on_evict` is told which node loses its pages, from which index on, before they go."""
         self._pool = pool
         self._page_slots = page_slots
+        self._on_evict = on_evict
         self._roots: dict[str, RadixNode] = {}
         self._heap: list[tuple[int, int, int, RadixNode]] = []
         self._tick = 0
@@ -62,6 +77,7 @@ class RadixTree:
         """The root of a namespace, where a prefix of no pages ends."""
         if namespace not in self._roots:
             self._roots[namespace] = RadixNode(None, [], [])
+            self._roots[namespace].namespace = namespace
         return self._roots[namespace]
 
     def peek(self, namespace: str, tokens: Sequence[int]) -> tuple[int, int]:
@@ -176,8 +192,7 @@ class RadixTree:
         assert evictable == self.evictable_pages, f"{evictable} != {self.evictable_pages}"
 
     def _chunks(self, tokens: Sequence[int]) -> list[Chunk]:
-        size = self._page_slots
-        return [tuple(tokens[at : at + size]) for at in range(0, len(tokens) - size + 1, size)]
+        return chunks_of(tokens, self._page_slots)
 
     def _add(self, parent: RadixNode, chunks: list[Chunk], pages: list[int]) -> RadixNode:
         node = RadixNode(parent, chunks, pages)
@@ -194,6 +209,7 @@ class RadixTree:
         assert node.parent is not None
         upper = RadixNode(node.parent, node.chunks[:at], node.pages[:at])
         upper.locks, upper.priority, upper.used = node.locks, node.priority, node.used
+        upper.keys, node.keys = node.keys[:at], node.keys[at:]
         node.parent.children[upper.chunks[0]] = upper
         self._nodes += 1
         node.chunks, node.pages, node.parent = node.chunks[at:], node.pages[at:], upper
@@ -216,8 +232,11 @@ class RadixTree:
     def _trim(self, leaf: RadixNode, count: int) -> int:
         """Evict up to `count` pages from the end of a leaf."""
         keep = max(len(leaf.pages) - count, 0)
+        if self._on_evict:
+            self._on_evict(leaf, keep)
         gone = leaf.pages[keep:]
         leaf.chunks, leaf.pages = leaf.chunks[:keep] or leaf.chunks[:1], leaf.pages[:keep]
+        leaf.keys = leaf.keys[:keep]
         self._pool.free(gone)
         self.cached_pages -= len(gone)
         self.evictable_pages -= len(gone)
@@ -234,6 +253,11 @@ class RadixTree:
         leaf.stamp = -1
         self._offer(leaf.parent)
         leaf.parent = None
+
+
+def chunks_of(tokens: Sequence[int], size: int) -> list[Chunk]:
+    """The tokens of each full page."""
+    return [tuple(tokens[at : at + size]) for at in range(0, len(tokens) - size + 1, size)]
 
 
 def _common_run(run: list[Chunk], chunks: list[Chunk], start: int) -> int:
