@@ -14,6 +14,7 @@
     │   │   ├── UnknownLock
     │   │   ├── UnknownJob
     │   │   └── UnknownContext
+    │   ├── InvalidScript               a line of the shell's language cannot be read
     │   └── ConfigError                 a setting has the wrong type or value
     ├── Refused                         the caller may not do this              (exit 1)
     │   ├── NotAuthenticated
@@ -148,6 +149,12 @@ class UnknownContext(UnknownName):
     """Raised when no conversation has the name."""
 
     code = "unknown_context"
+
+
+class InvalidScript(UsageError):
+    """Raised when a line of the shell's language cannot be read; points at the column."""
+
+    code = "invalid_script"
 
 
 class ConfigError(UsageError):
