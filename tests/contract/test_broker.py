@@ -9,6 +9,7 @@ import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -357,6 +358,38 @@ async def test_a_queue_has_a_bound(make: Make) -> None:
     await broker.requeue(second.job_id)
     with pytest.raises(QueueFull):
         await broker.put("q", b"")
+
+
+async def test_a_tenant_has_a_bound_of_its_own(make: Make) -> None:
+    """A tenant with its share used up is refused, and told so; the others have room all the same."""
+    broker = make(bound=5, tenant_bound=2)
+    await broker.put_many([NewJob("q", b"", tenant="a"), NewJob("q", b"", tenant="a")])
+    with pytest.raises(QueueFull, match="tenant 'a' has its 2 jobs in the job queue 'q'") as caught:
+        await broker.put_many([NewJob("q", b"", tenant="b"), NewJob("q", b"", tenant="a")])
+    assert caught.value.details["tenant"] == "a"
+    assert caught.value.retry_after_s > 0
+    await broker.put("another", b"", tenant="a")
+    await broker.put_many([NewJob("q", b"", tenant="b"), NewJob("q", b"", tenant="b")])
+    first, second = (await broker.claim(["q"], "w", limit=4))[:2]
+    assert await broker.acknowledge(first)
+    await broker.put("q", b"", tenant="a")
+    assert await broker.fail(second, "no", retry=False) == "dead"
+    await broker.put("q", b"", tenant="a")
+    with pytest.raises(QueueFull):
+        await broker.requeue(second.job_id)
+        await broker.put("q", b"", tenant="a")
+
+
+async def test_a_claim_is_its_workers_alone(broker: Broker) -> None:
+    """Who only guesses the job's id and receipt can neither end nor extend another's claim."""
+    await broker.put("q", b"", max_attempts=2)
+    mine = await one(broker, "me")
+    theirs = replace(mine, worker="another")
+    assert not await broker.acknowledge(theirs)
+    assert await broker.fail(theirs, "no", retry=False) == "lost"
+    assert not await broker.extend(theirs, 60.0)
+    assert await counts(broker) == (0, 0, 1, 0)
+    assert await broker.acknowledge(mine)
 
 
 async def test_put_many_is_all_or_nothing(make: Make) -> None:

@@ -201,7 +201,7 @@ class MqSyscalls:
         _check_queues(queues)
         jobs = await self._services.broker.claim(
             queues,
-            f"pid:{context.pid}",
+            _worker(context),
             visibility_s=visibility_s,
             limit=limit,
             wait_s=wait_s,
@@ -209,13 +209,15 @@ class MqSyscalls:
         return [_described(job) for job in jobs]
 
     @syscall("mq.acknowledge", cost="io")
-    async def acknowledge(self, job: dict[str, Any]) -> dict[str, Any]:
+    async def acknowledge(self, context: Context, job: dict[str, Any]) -> dict[str, Any]:
         """Say that a claimed job is done; `held` is false when the claim was lost before.
+
+        A claim belongs to the principal who made it: anybody else's `held` is false.
 
         Args:
             job: the job as `mq.claim` gave it.
         """
-        held = await self._services.broker.acknowledge(_job(job))
+        held = await self._services.broker.acknowledge(_job(job, context))
         return {"job_id": job["job_id"], "held": held}
 
     @syscall("mq.queues", cost="io")
@@ -230,7 +232,12 @@ class MqSyscalls:
 
     @syscall("mq.fail", cost="io")
     async def fail(
-        self, job: dict[str, Any], error: str, retry: bool = True, delay_s: Seconds = None
+        self,
+        context: Context,
+        job: dict[str, Any],
+        error: str,
+        retry: bool = True,
+        delay_s: Seconds = None,
     ) -> dict[str, Any]:
         """Say that a claimed job failed: it is tried again after a back-off, or buried.
 
@@ -240,7 +247,8 @@ class MqSyscalls:
             retry: whether another try makes sense.
             delay_s: seconds until the next try; grows with each attempt when not given.
         """
-        fate = await self._services.broker.fail(_job(job), error, retry=retry, delay_s=delay_s)
+        claimed = _job(job, context)
+        fate = await self._services.broker.fail(claimed, error, retry=retry, delay_s=delay_s)
         return {"job_id": job["job_id"], "fate": fate}
 
     @syscall("mq.dead", cost="io")
@@ -283,9 +291,15 @@ def _described(job: Job) -> dict[str, Any]:
     return {**asdict(job), "payload": msgspec.json.decode(job.payload)}
 
 
-def _job(described: dict[str, Any]) -> Job:
+def _worker(context: Context) -> str:
+    """In whose name a claim is held; it outlives processes and kernels, as the claim does."""
+    return f"user:{context.principal.tenant}/{context.principal.name}"
+
+
+def _job(described: dict[str, Any], context: Context) -> Job:
+    """A claim as the caller describes it, held by the caller and nobody else."""
     try:
-        return msgspec.convert({**described, "payload": b""}, Job)
+        return msgspec.convert({**described, "payload": b"", "worker": _worker(context)}, Job)
     except msgspec.ValidationError as error:
         raise InvalidArguments(
             f"this is not a claimed job: {error}", hint="give the job as mq.claim gave it"

@@ -8,7 +8,7 @@ A job that was put is in exactly one state at any time:
                  └───────── back-off ────────┤
                                              └─ no attempts left, or expired ──> dead
 
-A job is claimed by one worker at a time. Its claim ends by acknowledge or fail, or is lost when its
+A job is claimed by one worker at a time, who alone can end the claim. It ends by acknowledge or fail, or is lost when its
 visibility time is over or `recover` takes it back; a lost claim can change nothing any more. So a
 job is acknowledged once, whatever crashes; its work may be begun more than once, as everywhere.
 """
@@ -25,6 +25,8 @@ from lingos_kernel.queue.rows import QueueState
 
 DEFAULT_BOUND = 1_000_000
 """Jobs of a queue that have not ended."""
+DEFAULT_TENANT_BOUND = 250_000
+"""Those of one tenant, so that none can keep the others out."""
 
 
 class Broker(Protocol):
@@ -44,7 +46,7 @@ class Broker(Protocol):
     ) -> str:
         """The job's id, once the job is accepted for good; see `NewJob` for the arguments.
 
-        Raises QueueFull when the queue has its bound, InvalidArguments.
+        Raises QueueFull when the queue or the tenant has its bound, InvalidArguments.
         """
 
     async def put_many(self, jobs: Sequence[NewJob]) -> list[str]:
@@ -97,24 +99,26 @@ class Broker(Protocol):
         """Finish what was accepted and let go of files and connections; waiting claims get []."""
 
 
-def open_broker(url: str) -> Broker:
+def open_broker(
+    url: str, *, bound: int = DEFAULT_BOUND, tenant_bound: int = DEFAULT_TENANT_BOUND
+) -> Broker:
     """The broker for `memory:`, `sqlite:/path/to/file` or `redis://host:port/db`.
 
-    Raises InvalidArguments for another scheme, ConfigError when its package is not installed.
+    `bound` and `tenant_bound` limit each queue's jobs that have not ended. Raises InvalidArguments for another scheme, ConfigError when its package is not installed.
     """
     scheme, _, rest = url.partition(":")
     if scheme == "memory":
         from lingos_kernel.queue.memory_broker import MemoryBroker
 
-        return MemoryBroker()
+        return MemoryBroker(bound=bound, tenant_bound=tenant_bound)
     if scheme == "sqlite":
         from lingos_kernel.queue.sqlite_broker import SqliteBroker
 
-        return SqliteBroker(Path(rest))
+        return SqliteBroker(Path(rest), bound=bound, tenant_bound=tenant_bound)
     if scheme in ("redis", "rediss", "unix"):
         from lingos_kernel.queue.redis_broker import RedisBroker
 
-        return RedisBroker(url)
+        return RedisBroker(url, bound=bound, tenant_bound=tenant_bound)
     raise InvalidArguments(
         f"no broker for {url!r}", hint="use memory:, sqlite:/path/to/file or redis://host:port/db"
     )

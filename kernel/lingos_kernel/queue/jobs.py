@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from lingos_kernel.errors import InvalidArguments
+from lingos_kernel.errors import InvalidArguments, QueueFull
 from lingos_kernel.queue.rows import QueueState
 
 Fate = Literal["retry", "dead", "lost"]
@@ -54,6 +54,7 @@ class Job:
     """1 for the first."""
     max_attempts: int
     worker: str
+    """Who claimed it; nobody else can end or extend the claim."""
     created_s: float
     """Unix time."""
     receipt: int
@@ -101,6 +102,26 @@ class QueueStats:
             taken_total=self.done_total,
             oldest_s=self.oldest_s,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How many jobs that have not ended a queue may hold, of all tenants and of each."""
+
+    queue: int
+    tenant: int
+
+    def of(self, tenant: str | None) -> int:
+        """The bound of a tenant's jobs; None: of all together."""
+        return self.queue if tenant is None else self.tenant
+
+    def refusal(self, queue: str, tenant: str | None) -> QueueFull:
+        """What to raise when there is no room; the tenant whose share is used up, if it is that."""
+        if tenant is None:
+            text = f"job queue {queue!r} is full ({self.queue} jobs)"
+            return QueueFull(text, retry_after_s=1.0, queue=queue)
+        text = f"tenant {tenant!r} has its {self.tenant} jobs in the job queue {queue!r}"
+        return QueueFull(text, retry_after_s=1.0, queue=queue, tenant=tenant)
 
 
 @dataclass(frozen=True, slots=True)

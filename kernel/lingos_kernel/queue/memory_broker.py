@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from lingos_kernel.errors import Cancelled, QueueFull
-from lingos_kernel.queue.broker import DEFAULT_BOUND
+from lingos_kernel.errors import Cancelled
+from lingos_kernel.queue.broker import DEFAULT_BOUND, DEFAULT_TENANT_BOUND
 from lingos_kernel.queue.clock import Clock, ForwardClock, SteadyClock
-from lingos_kernel.queue.jobs import Backoff, DeadJob, Fate, Job, NewJob, QueueStats
+from lingos_kernel.queue.jobs import Backoff, Bounds, DeadJob, Fate, Job, NewJob, QueueStats
 from lingos_kernel.queue.rows import QueueState
 
 
@@ -40,6 +40,7 @@ class MemoryBroker:
         *,
         clock: Clock | None = None,
         bound: int = DEFAULT_BOUND,
+        tenant_bound: int = DEFAULT_TENANT_BOUND,
         backoff: Backoff | None = None,
         key_retention_s: float = 86_400.0,
         chance: Callable[[], float] = random.random,
@@ -47,13 +48,15 @@ class MemoryBroker:
         """`key_retention_s`: how long the idempotency key of a job that is done is remembered."""
         self._now = ForwardClock(clock or SteadyClock())
         self._bound = bound
+        self._bounds = Bounds(bound, tenant_bound)
         self._backoff = backoff or Backoff()
         self._key_retention_s = key_retention_s
         self._chance = chance
         self._number = 0
         self._entries: dict[str, _Entry] = {}
         self._keys: dict[tuple[str, str, str], tuple[str, float]] = {}
-        self._live: Counter[str] = Counter()  # jobs that have not ended, by queue
+        # Jobs that have not ended, by queue and tenant; under None, of all tenants.
+        self._live: Counter[tuple[str, str | None]] = Counter()
         self._put_totals: Counter[str] = Counter()
         self._done_totals: Counter[str] = Counter()
         self._changed = asyncio.Event()
@@ -84,11 +87,12 @@ class MemoryBroker:
         now = self._now()
         for job in jobs:
             job.check()
-        for queue, count in Counter(job.queue for job in jobs).items():
-            if self._live[queue] + count > self._bound:
-                raise QueueFull(
-                    f"job queue {queue!r} is full ({self._bound} jobs)", retry_after_s=1.0
-                )
+        wanted: Counter[tuple[str, str | None]] = Counter()
+        for job in jobs:
+            wanted.update([(job.queue, None), (job.queue, job.tenant)])
+        for (queue, tenant), count in wanted.items():
+            if self._live[queue, tenant] + count > self._bounds.of(tenant):
+                raise self._bounds.refusal(queue, tenant)
         ids = [self._put(job, now) for job in jobs]
         self._wake()
         return ids
@@ -111,9 +115,13 @@ class MemoryBroker:
         )
         if job.idempotency_key:
             self._keys[key] = (job_id, float("inf"))
-        self._live[job.queue] += 1
+        self._count_live(job, 1)
         self._put_totals[job.queue] += 1
         return job_id
+
+    def _count_live(self, job: NewJob, jobs: int) -> None:
+        for tenant in (None, job.tenant):
+            self._live[job.queue, tenant] += jobs
 
     async def claim(
         self,
@@ -198,14 +206,14 @@ class MemoryBroker:
 
     def _bury(self, entry: _Entry, now: float, error: str) -> None:
         entry.state, entry.due_s, entry.error = "dead", now, error
-        self._live[entry.job.queue] -= 1
+        self._count_live(entry.job, -1)
 
     def _held(self, job: Job) -> _Entry | None:
         """The job's entry while this claim holds it."""
         entry = self._entries.get(job.job_id)
-        if entry is None or entry.state != "claimed" or entry.receipt != job.receipt:
+        if entry is None or entry.state != "claimed":
             return None
-        return entry
+        return entry if (entry.receipt, entry.worker) == (job.receipt, job.worker) else None
 
     async def acknowledge(self, job: Job) -> bool:
         """See `Broker.acknowledge`."""
@@ -213,8 +221,8 @@ class MemoryBroker:
         if entry is None:
             return False
         del self._entries[job.job_id]
-        self._live[job.queue] -= 1
-        self._done_totals[job.queue] += 1
+        self._count_live(entry.job, -1)
+        self._done_totals[entry.job.queue] += 1
         if entry.job.idempotency_key:
             forget_s = self._now() + self._key_retention_s
             self._keys[_key(entry.job)] = (job.job_id, forget_s)
@@ -279,7 +287,7 @@ class MemoryBroker:
         if entry is None or entry.state != "dead":
             return False
         entry.state, entry.attempts, entry.error = "ready", 0, ""
-        self._live[entry.job.queue] += 1
+        self._count_live(entry.job, 1)
         entry.expires_s = float("inf")
         self._wake()
         return True

@@ -15,11 +15,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-from lingos_kernel.errors import Busy, Cancelled, ConfigError, QueueFull
+from lingos_kernel.errors import Busy, Cancelled, ConfigError
 from lingos_kernel.queue import redis_scripts as scripts
-from lingos_kernel.queue.broker import DEFAULT_BOUND
+from lingos_kernel.queue.broker import DEFAULT_BOUND, DEFAULT_TENANT_BOUND
 from lingos_kernel.queue.clock import Clock
-from lingos_kernel.queue.jobs import Backoff, DeadJob, Fate, Job, NewJob, QueueStats
+from lingos_kernel.queue.jobs import Backoff, Bounds, DeadJob, Fate, Job, NewJob, QueueStats
 from lingos_kernel.queue.rows import QueueState
 
 LOOK_AGAIN_S = 1.0
@@ -40,6 +40,7 @@ class RedisBroker:
         prefix: str = "{lingos}",
         clock: Clock | None = None,
         bound: int = DEFAULT_BOUND,
+        tenant_bound: int = DEFAULT_TENANT_BOUND,
         backoff: Backoff | None = None,
         key_retention_s: float = 86_400.0,
         chance: Callable[[], float] = random.random,
@@ -51,7 +52,7 @@ class RedisBroker:
         self._url = url.rpartition("@")[2]  # as messages show it: without a password
         self._prefix = prefix
         self._clock = clock
-        self._bound = bound
+        self._bounds = Bounds(bound, tenant_bound)
         self._backoff = backoff or Backoff()
         self._key_retention_s = key_retention_s
         self._chance = chance
@@ -82,7 +83,7 @@ class RedisBroker:
 
     async def put_many(self, jobs: Sequence[NewJob]) -> list[str]:
         """See `Broker.put_many`."""
-        arguments: list[Any] = [self._bound]
+        arguments: list[Any] = [self._bounds.queue, self._bounds.tenant]
         for job in jobs:
             job.check()
             arguments += [job.queue, job.payload, job.priority, job.delay_s, job.idempotency_key]
@@ -90,11 +91,9 @@ class RedisBroker:
             arguments += ["" if job.expires_s is None else job.expires_s]
         reply = await self._run(scripts.PUT, *arguments)
         if isinstance(reply, bytes):
-            raise QueueFull(
-                f"job queue {reply.decode()!r} is full ({self._bound} jobs)",
-                retry_after_s=1.0,
-                queue=reply.decode(),
-            )
+            raise self._bounds.refusal(reply.decode(), None)
+        if isinstance(reply, int):
+            raise self._bounds.refusal(jobs[reply].queue, jobs[reply].tenant)
         for job, is_new in zip(jobs, reply[1::2], strict=True):
             self._put_totals[job.queue] += is_new
         return [job_id.decode() for job_id in reply[::2]]
@@ -190,7 +189,7 @@ class RedisBroker:
 
     async def rows(self) -> tuple[QueueState, ...]:
         """See `Broker.rows`."""
-        return tuple(stats.row(self._bound) for stats in await self.stats())
+        return tuple(stats.row(self._bounds.queue) for stats in await self.stats())
 
     async def close(self) -> None:
         """See `Broker.close`."""
@@ -293,5 +292,5 @@ def _job(row: Sequence[bytes]) -> Job:
     )
 
 
-def _held(job: Job) -> tuple[str, int]:
-    return (job.job_id, job.receipt)
+def _held(job: Job) -> tuple[str, int, str]:
+    return (job.job_id, job.receipt, job.worker)

@@ -8,6 +8,7 @@ Keys, all under the prefix:
     waiting:QUEUE          ready and delayed job ids by the time they were put
     expiring:QUEUE         waiting job ids by the time they expire
     live                   jobs that have not ended, by queue
+    live:QUEUE             the same, by tenant
     job:ID                 everything about a job
     key:QUEUE:TENANT:KEY   the id of the job with this idempotency key
     wake                   a stream of one entry, added whenever a job may have become ready
@@ -83,10 +84,15 @@ local function end_claim(id, queue)
   redis.call('ZREM', key('claimed', queue), id)
 end
 
+local function count_live(id, queue, n)
+  redis.call('HINCRBY', key('live'), queue, n)
+  redis.call('HINCRBY', key('live', queue), job(id, 'tenant')[1], n)
+end
+
 local function bury(id, queue, error)
   redis.call('HSET', key('job', id), 'state', 'dead', 'error', error, 'died', text(now))
   redis.call('ZADD', key('dead', queue), text(now), id)
-  redis.call('HINCRBY', key('live'), queue, -1)
+  count_live(id, queue, -1)
 end
 
 local function lose(id, queue)
@@ -121,30 +127,41 @@ local function advance(queue)  -- do what has become due
   for _, id in ipairs(due('claimed', queue)) do lose(id, queue) end
 end
 
-local function holds(id, receipt)
-  local j = job(id, 'state', 'receipt')
-  return j[1] == 'claimed' and j[2] == receipt
+local function holds(id, receipt, worker)
+  local j = job(id, 'state', 'receipt', 'worker')
+  return j[1] == 'claimed' and j[2] == receipt and j[3] == worker
 end
 """
 
 PUT = (
     _COMMON
     + """
--- ARGV: bound, then for each job: queue, payload, priority, delay_s, key, tenant, max_attempts,
--- expires_s. Returns id and 1 when it is new, for each job; or the name of the queue that is full.
-local bound, count = tonumber(ARGV[3]), {}
-for i = 4, #ARGV, 8 do
+-- ARGV: bound, bound of a tenant, then for each job: queue, payload, priority, delay_s, key, tenant,
+-- max_attempts, expires_s. Returns id and 1 when it is new, for each job; or the name of the queue
+-- that is full; or the position of a job whose tenant has its bound.
+local bound, tenant_bound, count = tonumber(ARGV[3]), tonumber(ARGV[4]), {}
+local of_tenant = {}
+for i = 5, #ARGV, 8 do
   local queue, name = ARGV[i], ARGV[i + 4]
   if name == '' or redis.call('EXISTS', key('key', queue, ARGV[i + 5], name)) == 0 then
     count[queue] = (count[queue] or 0) + 1
+    local of = of_tenant[queue] or {}
+    of_tenant[queue] = of
+    local tenant = ARGV[i + 5]
+    of[tenant] = of[tenant] or {0, (i - 5) / 8}
+    of[tenant][1] = of[tenant][1] + 1
   end
 end
 for queue, n in pairs(count) do
   advance(queue)
   if (tonumber(redis.call('HGET', key('live'), queue)) or 0) + n > bound then return queue end
+  for tenant, wanted in pairs(of_tenant[queue]) do
+    local live = tonumber(redis.call('HGET', key('live', queue), tenant)) or 0
+    if live + wanted[1] > tenant_bound then return wanted[2] end
+  end
 end
 local ids = {}
-for i = 4, #ARGV, 8 do
+for i = 5, #ARGV, 8 do
   local queue, priority, delay = ARGV[i], ARGV[i + 2], tonumber(ARGV[i + 3])
   local key_of = key('key', queue, ARGV[i + 5], ARGV[i + 4])
   local id = ARGV[i + 4] ~= '' and redis.call('GET', key_of)
@@ -162,7 +179,7 @@ for i = 4, #ARGV, 8 do
     wait(id, queue)
     if ARGV[i + 4] ~= '' then redis.call('SET', key_of, id) end
     redis.call('SADD', key('queues'), queue)
-    redis.call('HINCRBY', key('live'), queue, 1)
+    count_live(id, queue, 1)
     ids[#ids + 1] = id
     ids[#ids + 1] = 1
   end
@@ -220,14 +237,14 @@ return {jobs, last[1] and last[1][1] or '0-0', next_due and text(next_due - now)
 ACKNOWLEDGE = (
     _COMMON
     + """
--- ARGV: id, receipt, key_retention_s
-if not holds(ARGV[3], ARGV[4]) then return 0 end
+-- ARGV: id, receipt, worker, key_retention_s
+if not holds(ARGV[3], ARGV[4], ARGV[5]) then return 0 end
 local j = job(ARGV[3], 'queue', 'key')
 end_claim(ARGV[3], j[1])
+count_live(ARGV[3], j[1], -1)
 redis.call('DEL', key('job', ARGV[3]))
-redis.call('HINCRBY', key('live'), j[1], -1)
 if j[2] ~= '' then
-  redis.call('PEXPIRE', j[2], math.max(math.floor(tonumber(ARGV[5]) * 1000), 1))
+  redis.call('PEXPIRE', j[2], math.max(math.floor(tonumber(ARGV[6]) * 1000), 1))
 end
 return 1
 """
@@ -236,16 +253,16 @@ return 1
 FAIL = (
     _COMMON
     + """
--- ARGV: id, receipt, error, 1 to retry, delay_s
-if not holds(ARGV[3], ARGV[4]) then return 'lost' end
+-- ARGV: id, receipt, worker, error, 1 to retry, delay_s
+if not holds(ARGV[3], ARGV[4], ARGV[5]) then return 'lost' end
 local j = job(ARGV[3], 'queue', 'attempts', 'max_attempts')
 end_claim(ARGV[3], j[1])
-if ARGV[6] ~= '1' or tonumber(j[2]) >= tonumber(j[3]) then
-  bury(ARGV[3], j[1], ARGV[5])
+if ARGV[7] ~= '1' or tonumber(j[2]) >= tonumber(j[3]) then
+  bury(ARGV[3], j[1], ARGV[6])
   return 'dead'
 end
-redis.call('HSET', key('job', ARGV[3]), 'error', ARGV[5])
-make_delayed(ARGV[3], j[1], now + tonumber(ARGV[7]))
+redis.call('HSET', key('job', ARGV[3]), 'error', ARGV[6])
+make_delayed(ARGV[3], j[1], now + tonumber(ARGV[8]))
 wait(ARGV[3], j[1])
 wake()
 return 'retry'
@@ -255,9 +272,9 @@ return 'retry'
 EXTEND = (
     _COMMON
     + """
--- ARGV: id, receipt, visibility_s
-if not holds(ARGV[3], ARGV[4]) then return 0 end
-local until_s = text(now + tonumber(ARGV[5]))
+-- ARGV: id, receipt, worker, visibility_s
+if not holds(ARGV[3], ARGV[4], ARGV[5]) then return 0 end
+local until_s = text(now + tonumber(ARGV[6]))
 redis.call('ZADD', key('claimed', job(ARGV[3], 'queue')[1]), until_s, ARGV[3])
 return 1
 """
@@ -266,8 +283,8 @@ return 1
 UNCLAIM = (
     _COMMON
     + """
--- ARGV: id, receipt: as if it had not been claimed
-if not holds(ARGV[3], ARGV[4]) then return 0 end
+-- ARGV: id, receipt, worker: as if it had not been claimed
+if not holds(ARGV[3], ARGV[4], ARGV[5]) then return 0 end
 local j = job(ARGV[3], 'queue', 'priority')
 end_claim(ARGV[3], j[1])
 redis.call('HINCRBY', key('job', ARGV[3]), 'attempts', -1)
@@ -319,7 +336,7 @@ local j = job(ARGV[3], 'state', 'queue', 'priority')
 if j[1] ~= 'dead' then return 0 end
 redis.call('ZREM', key('dead', j[2]), ARGV[3])
 redis.call('HSET', key('job', ARGV[3]), 'attempts', 0, 'error', '', 'expires', '')
-redis.call('HINCRBY', key('live'), j[2], 1)
+count_live(ARGV[3], j[2], 1)
 make_ready(ARGV[3], j[2], j[3])
 wait(ARGV[3], j[2])
 wake()

@@ -17,12 +17,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from lingos_kernel.errors import QueueFull
 from lingos_kernel.queue import sqlite_schema as sql
-from lingos_kernel.queue.broker import DEFAULT_BOUND
+from lingos_kernel.queue.broker import DEFAULT_BOUND, DEFAULT_TENANT_BOUND
 from lingos_kernel.queue.clock import Clock, ForwardClock, SteadyClock
-from lingos_kernel.queue.jobs import Backoff, DeadJob, Fate, Job, NewJob, QueueStats
+from lingos_kernel.queue.jobs import Backoff, Bounds, DeadJob, Fate, Job, NewJob, QueueStats
 from lingos_kernel.queue.rows import QueueState
+from lingos_kernel.queue.sqlite_room import Room
 from lingos_kernel.queue.sqlite_writer import Durability, SqliteWriter
 
 LOOK_AGAIN_S = 1.0
@@ -40,6 +40,7 @@ class SqliteBroker:
         *,
         clock: Clock | None = None,
         bound: int = DEFAULT_BOUND,
+        tenant_bound: int = DEFAULT_TENANT_BOUND,
         backoff: Backoff | None = None,
         key_retention_s: float = 86_400.0,
         durability: Durability = "process",
@@ -47,8 +48,8 @@ class SqliteBroker:
     ) -> None:
         """Open or make the file; takes milliseconds. Raises LingOSError.
 
-        `clock` gives Unix time; `bound` limits each queue's jobs that have not ended;
-        `key_retention_s`: how long the idempotency key of a job that is done is remembered.
+        `clock` gives Unix time; `bound` limits each queue's jobs that have not ended,
+        `tenant_bound` those of one tenant; `key_retention_s`: how long the idempotency key of a job that is done is remembered.
         """
         self._bound = bound
         self._backoff = backoff or Backoff()
@@ -57,15 +58,14 @@ class SqliteBroker:
         self._changed = asyncio.Event()
         self._closed = False
         # The rest is used by the writer's thread alone.
-        self._room: dict[str, int] = {}
-        self._counted_s: dict[str, float] = {}
+        self._room = Room(Bounds(bound, tenant_bound))
         self._put_totals: Counter[str] = Counter()
         self._done_totals: Counter[str] = Counter()
         self._clock: Clock = clock or SteadyClock()
         self._now: ForwardClock | None = None
         self._time_saved_s = 0.0
         self._writer = SqliteWriter(
-            path, sql.SCHEMA, sql.VERSION, durability=durability, on_rollback=self._room.clear
+            path, sql.SCHEMA, sql.VERSION, durability=durability, on_rollback=self._room.forget
         )
 
     async def put(
@@ -166,10 +166,10 @@ class SqliteBroker:
         """See `Broker.requeue`."""
 
         def requeue(connection: sqlite3.Connection) -> bool:
-            queues = connection.execute(sql.REQUEUE, (_number(job_id),)).fetchall()
-            for (queue,) in queues:
-                self._make_room(queue, -1)
-            return bool(queues)
+            requeued = connection.execute(sql.REQUEUE, (_number(job_id),)).fetchone()
+            if requeued:
+                self._room.take(*requeued)
+            return requeued is not None
 
         done = await self._writer.run(requeue)
         self._wake()
@@ -247,9 +247,8 @@ class SqliteBroker:
     def _put(self, connection: sqlite3.Connection, jobs: Sequence[NewJob]) -> list[str]:
         now = self._time(connection)
         found = [_find(connection, job) for job in jobs]
-        needed = Counter(job.queue for job, old in zip(jobs, found, strict=True) if old is None)
-        for queue, count in needed.items():
-            self._check_room(connection, queue, count, now)
+        new = [job for job, old in zip(jobs, found, strict=True) if old is None]
+        self._room.check(connection, Counter((job.queue, job.tenant) for job in new), now)
         ids = []
         for job, old in zip(jobs, found, strict=True):
             # A key may also come twice among these jobs.
@@ -276,39 +275,16 @@ class SqliteBroker:
             ),
         ).lastrowid
         assert number is not None
-        self._room[job.queue] -= 1
+        self._room.take(job.queue, job.tenant)
         self._put_totals[job.queue] += 1
         return number
-
-    def _check_room(
-        self, connection: sqlite3.Connection, queue: str, count: int, now: float
-    ) -> None:
-        """Raise QueueFull unless the queue has room for so many.
-
-        Room is counted once and then kept up to date; when it seems used up it is counted again,
-        at most once a second, since other processes may have ended jobs.
-        """
-        room = self._room.get(queue)
-        if room is None or (room < count and now - self._counted_s[queue] >= 1.0):
-            (live,) = connection.execute(sql.LIVE, (queue,)).fetchone()
-            room = self._room[queue] = self._bound - live
-            self._counted_s[queue] = now
-        if room < count:
-            raise QueueFull(
-                f"job queue {queue!r} is full ({self._bound} jobs)", retry_after_s=1.0, queue=queue
-            )
-
-    def _make_room(self, queue: str, jobs: int = 1) -> None:
-        """So many jobs have ended."""
-        if queue in self._room:
-            self._room[queue] += jobs
 
     def _note_buried(self, rows: sqlite3.Cursor) -> int:
         """Make room for what was buried; how many rows there were."""
         changed = rows.fetchall()
-        for queue, state in changed:
+        for queue, tenant, state in changed:
             if state == sql.DEAD:
-                self._make_room(queue)
+                self._room.take(queue, tenant, -1)
         return len(changed)
 
     def _claim(
@@ -330,13 +306,16 @@ class SqliteBroker:
 
     def _acknowledge(self, connection: sqlite3.Connection, job: Job) -> bool:
         held = _held(job)
-        done = connection.execute(sql.DELETE_HELD, held).rowcount
-        if not done:
-            done = connection.execute(sql.FINISH_HELD, (self._time(connection), *held)).rowcount
-        if done:
-            self._done_totals[job.queue] += 1
-            self._make_room(job.queue)
-        return bool(done)
+        done = connection.execute(sql.DELETE_HELD, held).fetchone()
+        if done is None:
+            finish = (self._time(connection), *held)
+            done = connection.execute(sql.FINISH_HELD, finish).fetchone()
+        if done is None:
+            return False
+        queue, tenant = done
+        self._done_totals[queue] += 1
+        self._room.take(queue, tenant, -1)
+        return True
 
     def _fail(
         self,
@@ -349,11 +328,11 @@ class SqliteBroker:
         row = connection.execute(sql.ATTEMPTS_HELD, _held(job)).fetchone()
         if row is None:
             return "lost"
-        attempts, max_attempts = row
+        attempts, max_attempts, queue, tenant = row
         now = self._time(connection)
         if not retry or attempts >= max_attempts:
             connection.execute(sql.FAIL_HELD, (sql.DEAD, now, error, *_held(job)))
-            self._make_room(job.queue)
+            self._room.take(queue, tenant, -1)
             return "dead"
         if delay_s is None:
             delay_s = self._backoff.delay_s(attempts, self._chance)
@@ -386,8 +365,8 @@ def _find(connection: sqlite3.Connection, job: NewJob) -> int | None:
     return None if row is None else int(row[0])
 
 
-def _held(job: Job) -> tuple[int, int]:
-    return (_number(job.job_id), job.receipt)
+def _held(job: Job) -> tuple[int, int, str]:
+    return (_number(job.job_id), job.receipt, job.worker)
 
 
 def _number(job_id: str) -> int:

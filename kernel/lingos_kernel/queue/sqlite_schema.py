@@ -69,17 +69,21 @@ def claim(queues: int) -> str:
     """
 
 
-HELD = f"id = ? AND state = {CLAIMED} AND receipt = ?"
+HELD = f"id = ? AND state = {CLAIMED} AND receipt = ? AND worker = ?"
 
-DELETE_HELD = f"DELETE FROM jobs WHERE {HELD} AND idempotency_key IS NULL"
+DELETE_HELD = f"""
+DELETE FROM jobs WHERE {HELD} AND idempotency_key IS NULL RETURNING queue, tenant
+"""
 
-FINISH_HELD = f"UPDATE jobs SET state = {DONE}, payload = x'', due_s = ? WHERE {HELD}"
+FINISH_HELD = f"""
+UPDATE jobs SET state = {DONE}, payload = x'', due_s = ? WHERE {HELD} RETURNING queue, tenant
+"""
 
 EXTEND_HELD = f"UPDATE jobs SET due_s = ? WHERE {HELD}"
 
 FAIL_HELD = f"UPDATE jobs SET state = ?, due_s = ?, error = ? WHERE {HELD}"
 
-ATTEMPTS_HELD = f"SELECT attempts, max_attempts FROM jobs WHERE {HELD}"
+ATTEMPTS_HELD = f"SELECT attempts, max_attempts, queue, tenant FROM jobs WHERE {HELD}"
 
 UNCLAIM_HELD = f"UPDATE jobs SET state = {READY}, attempts = attempts - 1 WHERE {HELD}"
 
@@ -91,14 +95,14 @@ UPDATE jobs SET
 WHERE state = {CLAIMED} AND
 """
 
-LOSE_DUE = f"{LOSE} due_s <= ? RETURNING queue, state"
+LOSE_DUE = f"{LOSE} due_s <= ? RETURNING queue, tenant, state"
 
-LOSE_WORKER = f"{LOSE} worker = ? RETURNING queue, state"
+LOSE_WORKER = f"{LOSE} worker = ? RETURNING queue, tenant, state"
 
 EXPIRE_DUE = f"""
 UPDATE jobs SET state = {DEAD}, due_s = ?, error = 'expired before anybody claimed it'
 WHERE expires_s IS NOT NULL AND state IN ({READY}, {DELAYED}) AND expires_s <= ?
-RETURNING queue, state
+RETURNING queue, tenant, state
 """
 
 WAKE_DUE = f"UPDATE jobs SET state = {READY} WHERE state = {DELAYED} AND due_s <= ?"
@@ -118,12 +122,15 @@ WHERE state = {DEAD} AND queue = ? ORDER BY due_s, id LIMIT ?
 REQUEUE = f"""
 UPDATE jobs SET state = {READY}, attempts = 0, error = '', expires_s = NULL
 WHERE id = ? AND state = {DEAD}
-RETURNING queue
+RETURNING queue, tenant
 """
 
 PURGE = f"DELETE FROM jobs WHERE state = {DEAD} AND queue = ?"
 
-LIVE = f"SELECT count(*) FROM jobs WHERE queue = ? AND state IN ({READY}, {DELAYED}, {CLAIMED})"
+LIVE = f"""
+SELECT count(*) FROM jobs WHERE queue = :queue AND (:tenant IS NULL OR tenant = :tenant)
+                            AND state IN ({READY}, {DELAYED}, {CLAIMED})
+"""
 
 STATS = f"""
 SELECT queue, sum(state = {READY}), sum(state = {DELAYED}), sum(state = {CLAIMED}),

@@ -178,6 +178,21 @@ async def test_jobs_are_claimed_and_acknowledged(make_kernel: Any) -> None:
             await ann.call("mq.acknowledge", job={"job_id": "x"})
 
 
+async def test_a_claim_belongs_to_who_made_it(make_kernel: Any) -> None:
+    """Another principal who knows all of a claim can neither acknowledge it nor fail it."""
+    bob = Principal("bob", "", frozenset({"mq.*"}))
+    async with make_kernel() as kernel:
+        ann = Person(kernel, "a")
+        await ann.call("mq.put", queue="q", payload=1)
+        (job,) = await ann.call("mq.claim", queues=["q"])
+        theirs = await kernel.submit(bob, "mq.acknowledge", {"job": job}).result()
+        assert theirs["held"] is False
+        fail = {"job": job, "error": "no", "retry": False}
+        assert (await kernel.submit(bob, "mq.fail", fail).result())["fate"] == "lost"
+        forged = {**job, "worker": "user:/bob"}
+        assert (await ann.call("mq.acknowledge", job=forged))["held"] is True
+
+
 async def test_models_are_listed_loaded_and_removed(make_kernel: Any) -> None:
     """A model in memory says so; removing one wants a yes and frees it first."""
     async with make_kernel() as kernel:
