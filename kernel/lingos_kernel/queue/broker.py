@@ -8,9 +8,10 @@ A job that was put is in exactly one state at any time:
                  └───────── back-off ────────┤
                                              └─ no attempts left, or expired ──> dead
 
-A job is claimed by one worker at a time, who alone can end the claim. It ends by acknowledge or fail, or is lost when its
-visibility time is over or `recover` takes it back; a lost claim can change nothing any more. So a
-job is acknowledged once, whatever crashes; its work may be begun more than once, as everywhere.
+A job is claimed by one worker at a time, who alone can end the claim. It ends by acknowledge or
+fail, or is lost when its visibility time is over or `recover` takes it back; a lost claim can
+change nothing any more. So a job is acknowledged once, whatever crashes; its work may be begun more
+than once, as everywhere.
 """
 
 from __future__ import annotations
@@ -104,7 +105,8 @@ def open_broker(
 ) -> Broker:
     """The broker for `memory:`, `sqlite:/path/to/file` or `redis://host:port/db`.
 
-    `bound` and `tenant_bound` limit each queue's jobs that have not ended. Raises InvalidArguments for another scheme, ConfigError when its package is not installed.
+    `bound` and `tenant_bound` limit each queue's jobs that have not ended. Raises InvalidArguments
+    for another scheme, ConfigError when its package is not installed.
     """
     scheme, _, rest = url.partition(":")
     if scheme == "memory":

@@ -136,9 +136,9 @@ end
 PUT = (
     _COMMON
     + """
--- ARGV: bound, bound of a tenant, then for each job: queue, payload, priority, delay_s, key, tenant,
--- max_attempts, expires_s. Returns id and 1 when it is new, for each job; or the name of the queue
--- that is full; or the position of a job whose tenant has its bound.
+-- ARGV: bound, bound of a tenant, then for each job: queue, payload, priority, delay_s, key,
+-- tenant, max_attempts, expires_s. Returns id and 1 when it is new, for each job; or the name of
+-- the queue that is full; or the position of a job whose tenant has its bound.
 local bound, tenant_bound, count = tonumber(ARGV[3]), tonumber(ARGV[4]), {}
 local of_tenant = {}
 for i = 5, #ARGV, 8 do

@@ -49,7 +49,8 @@ class SqliteBroker:
         """Open or make the file; takes milliseconds. Raises LingOSError.
 
         `clock` gives Unix time; `bound` limits each queue's jobs that have not ended,
-        `tenant_bound` those of one tenant; `key_retention_s`: how long the idempotency key of a job that is done is remembered.
+        `tenant_bound` those of one tenant; `key_retention_s`: how long the idempotency key of a
+        job that is done is remembered.
         """
         self._bound = bound
         self._backoff = backoff or Backoff()
