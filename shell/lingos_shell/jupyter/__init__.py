@@ -1,0 +1,1 @@
+"""The notebook kernel: Python cells that speak the shell's language."""

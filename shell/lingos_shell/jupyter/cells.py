@@ -1,0 +1,127 @@
+"""Cells that mix Python with the shell's language, rewritten to plain Python.
+
+What the language adds begins where no valid Python can: a logical line that begins with `/`, a
+`/` right after an assignment's `=`, a cell that begins with `?` and a blank. The places are found
+among Python's own tokens, so a division, a string or a signature never is one, and valid Python
+comes through as it is.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import tokenize
+from collections.abc import Sequence
+from itertools import pairwise
+
+from IPython.core.inputtransformer2 import TokenTransformBase, TransformerManager
+
+from lingos_shell.jupyter.interpolation import interpolate
+from lingos_shell.language.parser import needs_more
+
+_NOT_CODE = frozenset(
+    {tokenize.INDENT, tokenize.DEDENT, tokenize.NL, tokenize.NEWLINE, tokenize.COMMENT}
+)
+_QUESTION = re.compile(r"\s*\?[ \t]+\S")
+_CALL = re.compile(r"/[A-Za-z_]")
+
+Tokens = Sequence[Sequence[tokenize.TokenInfo]]
+
+
+class CallLine(TokenTransformBase):
+    """`/name arguments` as a statement."""
+
+    priority = 1
+
+    @classmethod
+    def find(cls, tokens_by_line: Tokens) -> CallLine | None:
+        """The first logical line that begins with a call."""
+        for line in tokens_by_line:
+            first = next((token for token in line if token.type not in _NOT_CODE), None)
+            if first is not None and _is_call(first):
+                return cls(first.start)
+        return None
+
+    def transform(self, lines: list[str]) -> list[str]:
+        """The lines, with a Python call in the place of the line."""
+        return _replaced(lines, self.start_line, self.start_col, method="lingos")
+
+
+class CallValue(TokenTransformBase):
+    """`target = /name arguments`."""
+
+    priority = 1
+
+    @classmethod
+    def find(cls, tokens_by_line: Tokens) -> CallValue | None:
+        """The first assignment of a call."""
+        for line in tokens_by_line:
+            for before, token in pairwise(line):
+                if before.string == "=" and before.type == tokenize.OP and _is_call(token):
+                    return cls(token.start)
+        return None
+
+    def transform(self, lines: list[str]) -> list[str]:
+        """The lines, with a Python call in the place of the value."""
+        return _replaced(lines, self.start_line, self.start_col, method="lingos_value")
+
+
+def talk_cell(lines: list[str]) -> list[str]:
+    """A cell that begins with `? ` is a message as a whole; others come through as they are."""
+    if not lines or not _QUESTION.match(lines[0]):
+        return lines
+    text = "".join(lines).lstrip().removeprefix("?").strip()
+    return [f"{call_source('lingos_talk', text)}\n"]
+
+
+class CellTransformer(TransformerManager):
+    """IPython's rewriting of cells that knows the language, before its own special forms.
+
+    Invariant: a cell that is Python already comes through unchanged.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.cleanup_transforms.insert(0, talk_cell)
+        self.token_transformers[:0] = [CallLine, CallValue]
+
+    def transform_cell(self, cell: str) -> str:
+        """The cell as Python."""
+        if _is_python(cell):
+            return cell if cell.endswith("\n") else f"{cell}\n"
+        return str(super().transform_cell(cell))
+
+
+def call_source(method: str, text: str) -> str:
+    """The Python that hands a text, and the values it names, to the shell.
+
+    Expressions are evaluated on the spot; a `$name` only when it is used, since it may also be a
+    variable of the language.
+    """
+    found = interpolate(text)
+    values = ", ".join(f"{name!r}: ({source}\n)" for name, source in found.expressions.items())
+    names = ", ".join(f"{name!r}: lambda: {name}" for name in found.names)
+    return f"get_ipython().{method}({found.text!r}, {{{values}}}, {{{names}}})"
+
+
+def _is_python(cell: str) -> bool:
+    try:
+        ast.parse(cell)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
+
+
+def _is_call(token: tokenize.TokenInfo) -> bool:
+    return token.string == "/" and bool(_CALL.match(token.line, token.start[1]))
+
+
+def _replaced(lines: list[str], line: int, column: int, *, method: str) -> list[str]:
+    """The lines with the shell's text that begins at the place as a Python call."""
+    end = line + 1
+    text = lines[line][column:].rstrip("\n")
+    while end < len(lines) and needs_more(text):
+        text = f"{text}\n{lines[end]}".rstrip("\n")
+        end += 1
+    code = lines[line][:column] + call_source(method, text) + "\n"
+    return [*lines[:line], *code.splitlines(keepends=True), *lines[end:]]
