@@ -148,7 +148,7 @@ def settle(
     swaps_left = SWAPS_PER_STEP
     while placement := place(
         running,
-        waiting,
+        waiting.after([item for item in running if item.remaining > 1]),
         [],
         policy=policy,
         max_running=max_running,

@@ -261,10 +261,11 @@ class Roster:
 
     def _place(self, swaps_left: int) -> Placement[Sequence]:
         # Who computes a prompt, and gets on with it; others may wait for its pages.
-        leaders = [s for s in self.running if s.remaining > 1 and s not in self._starved]
+        prefilling = [s for s in self.running if s.remaining > 1]
+        leaders = [s for s in prefilling if s not in self._starved]
         return place(
             self.running,
-            self.waiting,
+            self.waiting.after(prefilling),
             [s for s in (*self.paused.values(), *self.waiting) if s.holding],
             policy=self._policy,
             max_running=self.max_running,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from lingos_kernel.scheduling.policy import BasePolicy, Rank, Work
+from lingos_kernel.scheduling.sharing import fill_levels
 
 
 @dataclass(slots=True)
@@ -51,6 +52,12 @@ class Fair(BasePolicy):
         """One for each tenant."""
         return work.tenant
 
+    def split(self, heads: Sequence[Work], demands: Sequence[int], budget: int) -> Sequence[int]:
+        """Whoever was served least is first, so that counters come together in every step."""
+        accounts = [self._of[work] for work in heads]
+        levels = [account.served for account in accounts]
+        return fill_levels(levels, [account.weight for account in accounts], demands, budget)
+
     def on_joined(self, work: Work) -> None:
         """A tenant that was idle starts where the others are."""
         tenant = work.tenant
@@ -66,6 +73,14 @@ class Fair(BasePolicy):
         """Charges the tenant."""
         account = self._of[work]
         account.served += (tokens + self._page_cost * work.held_pages) / account.weight
+
+    def on_held(self, tenant: str, pages: int) -> None:
+        """Charges the tenant for pages that it keeps while it computes nothing with them."""
+        account = self._accounts.get(tenant)
+        if account is None:  # it was where all begin
+            weight = self._weights.get(tenant, 1.0)
+            account = self._accounts[tenant] = Account(tenant, weight, self._lowest())
+        account.served += self._page_cost * pages / account.weight
 
     def on_left(self, work: Work) -> None:
         """The last one at work says where the next to come starts."""

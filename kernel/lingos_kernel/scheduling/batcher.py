@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Generic, Protocol, TypeVar, cast
 
 from lingos_kernel.scheduling.policy import Policy, Work
+from lingos_kernel.scheduling.sharing import split_evenly
 
 URGENT_SHARE = 7 / 8
 """Of the prefill tokens, when less urgent classes want some, too: enough that the urgent hardly
@@ -75,9 +76,10 @@ def place(
 ) -> Placement[W]:
     """Decide who has a place among the running ones.
 
-    `waiting` comes in the policy's order and holds nothing that could never fit; `holders` are
-    paused sequences that still have pages and give way before anybody who computes. `cost` says
-    exactly how many available pages an admission takes; it is asked only when memory is tight.
+    `waiting` comes in the policy's order, is read once, and holds nothing that could never fit;
+    `holders` are paused sequences that still have pages and give way before anybody who computes.
+    `cost` says exactly how many available pages an admission takes; it is asked only when memory
+    is tight.
     At most `swaps_left` running ones give way to waiting ones; when the running ones could not go
     on, one gives way whatever it says. `is_deferred` says of waiting work, and of those admitted
     before it just now, whether it had better wait for them or for running work a moment longer;
@@ -85,12 +87,11 @@ def place(
     """
     defers = is_deferred or _nobody
     places = max_running - len(running)
-    if places > 0 or available_pages < len(running):  # else the pages suffice whoever wants one
-        pages_left = available_pages - sum([work.wanted_pages for work in running])
-        if pages_left < 0:
-            return Placement(preempt=(_victim(running, holders, policy),))
-        # A page for everybody's growth stays free: who comes in shall not push another out at once.
-        pages_left -= len(running)
+    # A page for everybody's growth stays free: who comes in shall not push another out at once.
+    pages_left = available_pages - len(running)
+    if pages_left < 0 and available_pages < sum([work.wanted_pages for work in running]):
+        return Placement(preempt=(_victim(running, holders, policy),))
+    if places > 0 or pages_left < 0:
         admit, held_up = _admissions(waiting, places, pages_left, cost, defers)
         if admit:
             return Placement(admit=admit)
@@ -108,9 +109,9 @@ def share_budget(
     """How many tokens each sequence computes in this step, decoding ones first.
 
     Among the prefilling ones the most urgent class goes first, up to `URGENT_SHARE` while others
-    want some. Within it the policy's lanes get equal parts, and so do the ones of a lane; what
-    the short ones do not need goes to the long: no long prompt holds up a short one. Beside an
-    urgent prompt work of less urgent classes is left out of the step, if the allowance says so.
+    want some. Within it the policy's lanes get what it gives them, and the ones of a lane equal
+    parts; what the short ones do not need goes to the long: no long prompt holds up a short one.
+    Beside an urgent prompt less urgent work is left out of the step, if the allowance says so.
     """
     decoding: list[W] = []
     prefilling: list[W] = []
@@ -153,12 +154,16 @@ def _share_prefill(
 
 
 def _share_lanes(prefilling: list[W], budget: int, policy: Policy | None) -> list[tuple[W, int]]:
-    """Equal parts for each lane, then for each of its members (the shortest first)."""
+    """What the policy gives each lane, in equal parts for its members (the shortest first)."""
     lanes: dict[str, list[W]] = {}
     for work in prefilling:
         lanes.setdefault(policy.lane(work) if policy else "", []).append(work)
     members = sorted(lanes.values(), key=_demand)
-    parts = split_evenly([_demand(lane) for lane in members], budget)
+    demands = [_demand(lane) for lane in members]
+    if policy is None or len(members) < 2:
+        parts = split_evenly(demands, budget)
+    else:
+        parts = policy.split([lane[0] for lane in members], demands, budget)
     return [
         (work, tokens)
         for lane, part in zip(members, parts, strict=True)
@@ -167,16 +172,6 @@ def _share_lanes(prefilling: list[W], budget: int, policy: Policy | None) -> lis
         )
         if tokens
     ]
-
-
-def split_evenly(demands: Sequence[int], budget: int) -> list[int]:
-    """Equal parts of the budget, none above its demand; `demands` are in ascending order."""
-    parts = []
-    for index, demand in enumerate(demands):
-        part = min(demand, -(-budget // (len(demands) - index)))
-        parts.append(part)
-        budget -= part
-    return parts
 
 
 def _demand(lane: Sequence[W]) -> int:
@@ -219,7 +214,9 @@ def _swaps(running: Sequence[W], heads: Sequence[W], policy: Policy) -> tuple[W,
     """Who makes room for those next in the queue, one for each."""
     leaving: list[W] = []
     for head in heads:
-        candidates = [w for w in policy.may_give_way(running, head) if w not in leaving]
+        candidates = policy.may_give_way(running, head)
+        if leaving:
+            candidates = [work for work in candidates if work not in leaving]
         if not candidates:
             break
         victim = cast(W, policy.victim(candidates))

@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, Protocol
 
+from lingos_kernel.scheduling.sharing import split_evenly
+
 Rank = tuple[float, ...]
 
 
@@ -90,6 +92,13 @@ class Policy(Protocol):
     def victim(self, running: Iterable[Work]) -> Work:
         """Who gives way first when memory runs out."""
 
+    def split(self, heads: Sequence[Work], demands: Sequence[int], budget: int) -> Sequence[int]:
+        """The prompt tokens of a step for each lane, of which one member and the demand are given.
+
+        `demands` are in ascending order; none may get more, and nothing may be left while one
+        could.
+        """
+
     def on_joined(self, work: Work) -> None:
         """Work waits or runs from now on; called before anything else is asked about it."""
 
@@ -98,6 +107,9 @@ class Policy(Protocol):
 
     def on_left(self, work: Work) -> None:
         """Work has ended or is paused; a paused one joins again when it goes on."""
+
+    def on_held(self, tenant: str, pages: int) -> None:
+        """Pages were kept during a step for work of the tenant that is between two turns."""
 
     def weigh_tenants(self, weights: Mapping[str, float]) -> None:
         """Set the shares that tenants are due; who is not named has the weight 1."""
@@ -127,6 +139,15 @@ class BasePolicy:
         last = max([work.priority for work in running])
         return max([work for work in running if work.priority == last], key=self.rank)
 
+    def split(
+        self,
+        heads: Sequence[Work],  # noqa: ARG002  the protocol's signature
+        demands: Sequence[int],
+        budget: int,
+    ) -> Sequence[int]:
+        """Equal parts."""
+        return split_evenly(demands, budget)
+
     def on_joined(self, work: Work) -> None:
         """Keeps no books."""
 
@@ -134,6 +155,9 @@ class BasePolicy:
         """Keeps no books."""
 
     def on_left(self, work: Work) -> None:
+        """Keeps no books."""
+
+    def on_held(self, tenant: str, pages: int) -> None:
         """Keeps no books."""
 
     def weigh_tenants(self, weights: Mapping[str, float]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
 from lingos_kernel.scheduling.policy import Policy, Rank, Work
@@ -38,12 +38,23 @@ class WaitingQueue(Generic[W]):
 
     def __iter__(self) -> Iterator[W]:
         """The next one first, as if each were served its known tokens before the one after it."""
+        return self.after(())
+
+    def after(self, prefilling: Iterable[W]) -> Iterator[W]:
+        """As by itself, when those who compute their prompts have been served them, too.
+
+        What its lane was promised with a place counts for the lane from then on: else it would
+        get all places that come free until the first prompt is computed.
+        """
         self._settle_top()
         if len(self._lanes) == 1:
             yield from next(iter(self._lanes.values())).copy()
             return
         heap, valid = self._heap.copy(), self._valid.copy()
-        taken: dict[str, tuple[int, int]] = {}  # of each lane: members, and their tokens
+        taken: dict[str, tuple[int, int]] = {}  # of each lane: members, and tokens before the next
+        for work in prefilling:
+            lane = self._policy.lane(work)
+            taken[lane] = 0, taken.get(lane, (0, 0))[1] + work.remaining
         while heap:
             place, lane = heapq.heappop(heap)
             index, ahead_tokens = taken.get(lane, (0, 0))

@@ -135,7 +135,7 @@ class Simulator:
     def _place(self, swaps_left: int) -> Placement[SimSequence]:
         return place(
             self.running,
-            self.waiting,
+            self.waiting.after([s for s in self.running if s.remaining > 1]),
             (),
             policy=self._policy,
             max_running=self._machine.max_running,

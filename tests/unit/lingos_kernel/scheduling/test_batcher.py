@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lingos_kernel.scheduling.accounts import Fair
-from lingos_kernel.scheduling.batcher import Allowance, Placement, place, share_budget, split_evenly
+from lingos_kernel.scheduling.accounts import AttainedService, Fair
+from lingos_kernel.scheduling.batcher import Allowance, Placement, place, share_budget
 from lingos_kernel.scheduling.policies import Fifo, Priority
 from lingos_kernel.scheduling.policy import BasePolicy, Policy
 
@@ -143,13 +143,34 @@ def test_less_urgent_work_may_be_left_out_beside_an_urgent_prompt(item: Any) -> 
     assert without == {**dict.fromkeys(rows, 1), equal: 1, batch: 507}
 
 
+def joined(policy: Policy, work: list[Any]) -> Policy:
+    """The policy, which knows of the work."""
+    for each in work:
+        policy.on_joined(each)
+    return policy
+
+
 def test_lanes_share_prefill_alike(item: Any) -> None:
-    """A tenant's one prompt gets as much as another tenant's thirty together."""
-    flood = [item(f"a{i}", tenant="a", remaining=4000) for i in range(30)]
-    alone = item("b", tenant="b", remaining=4000)
-    shares = dict(share_budget([*flood, alone], Allowance(512), Fair()))
+    """A program's one prompt gets as much as another program's thirty together."""
+    flood = [item(f"a{i}", program="a", remaining=4000) for i in range(30)]
+    alone = item("b", program="b", remaining=4000)
+    policy = joined(AttainedService(), [*flood, alone])
+    shares = dict(share_budget([*flood, alone], Allowance(512), policy))
     assert shares[alone] == 256
     assert sum(shares.values()) == 512
+
+
+def test_under_fair_prefill_makes_up_for_what_tenants_were_served(item: Any) -> None:
+    """The one served least has the step's tokens until it is level with the other."""
+    one, two = item("a", tenant="a", remaining=4000), item("b", tenant="b", remaining=4000)
+    policy = joined(Fair(), [one, two])
+    policy.on_served(one, 256)
+    assert dict(share_budget([one, two], Allowance(512), policy)) == {one: 128, two: 384}
+    policy.on_served(one, 300)
+    assert dict(share_budget([one, two], Allowance(512), policy)) == {two: 512}
+    policy.weigh_tenants({"a": 3.0})
+    two.remaining = 100
+    assert dict(share_budget([one, two], Allowance(512), policy)) == {one: 412, two: 100}
 
 
 @given(
@@ -166,20 +187,9 @@ def test_the_budget_is_kept_and_used(
         item(str(index), remaining=count, priority=priority, tenant=tenant)
         for index, (count, priority, tenant) in enumerate(work)
     ]
-    shares = share_budget(running, Allowance(budget), Fair())
+    shares = share_budget(running, Allowance(budget), joined(Fair(), running))
     assert sum(tokens for _, tokens in shares) == min(sum(w.remaining for w in running), budget)
     assert all(0 < tokens <= work.remaining for work, tokens in shares)
     assert len({work for work, _ in shares}) == len(shares)
     decoding = [work for work in running if work.remaining == 1]
     assert [work for work, _ in shares[: len(decoding)]] == decoding
-
-
-@given(st.lists(st.integers(0, 500), max_size=40).map(sorted), st.integers(0, 2000))
-def test_even_parts_differ_only_for_those_who_want_less(demands: list[int], budget: int) -> None:
-    """Nobody has two tokens less than another while it still wants some."""
-    parts = split_evenly(demands, budget)
-    assert sum(parts) == min(sum(demands), budget)
-    most = max(parts, default=0)
-    assert all(
-        part == demand or part >= most - 1 for part, demand in zip(parts, demands, strict=True)
-    )
