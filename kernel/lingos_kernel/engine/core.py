@@ -22,9 +22,11 @@ from lingos_kernel.engine.messages import (
     Failed,
     Fork,
     Generate,
+    HoldPages,
     LoadModel,
     ModelUnloaded,
     Pause,
+    ReleasePages,
     Resume,
     SetPolicy,
     SetPriority,
@@ -46,7 +48,8 @@ from lingos_kernel.errors import (
     UnknownName,
     to_wire,
 )
-from lingos_kernel.models.loader import describe, resolve_device, total_bytes
+from lingos_kernel.memory.relief import Shortage
+from lingos_kernel.models.loader import describe, free_bytes, resolve_device, total_bytes
 from lingos_kernel.scheduling.catalogue import make_policy
 
 
@@ -65,6 +68,7 @@ class EngineCore:
         self._settings = replace(settings, threads=torch.get_num_threads())
         self._clock = clock
         self._torch_device = resolve_device(settings.device)
+        self._free_bytes = free_bytes(self._torch_device)
         self._meter = Meter(self._torch_device, clock)
         self._models: dict[str, LoadedModel] = {}
         self._turns: list[tuple[LoadedModel, Decoder | Encoder]] = []
@@ -76,6 +80,7 @@ class EngineCore:
             name=str(self._torch_device),
             description=describe(self._torch_device),
             memory_bytes=total_bytes(self._torch_device),
+            free_bytes=self._free_bytes,
         )
 
     @property
@@ -120,13 +125,16 @@ class EngineCore:
             events.append(self._snapshot())
         return events
 
-    def preempt(self, request_id: str) -> None:
-        """Take the pages of a request's sequences; they go on later, from the same tokens."""
+    def preempt(self, request_id: str, shortage: Shortage = "pages") -> None:
+        """Take the places of a request's sequences, and their pages if those are short.
+
+        They go on later, from the same tokens.
+        """
         found = self._find(request_id)
         if found:
             decoder, request = found
             for sequence in [s for s in request.sequences if s.holding]:
-                decoder.roster.preempt(sequence)
+                decoder.roster.preempt(sequence, shortage)
 
     def check_integrity(self) -> None:
         """Assert that every sequence has its place and every page its holders."""
@@ -155,19 +163,22 @@ class EngineCore:
                 return self._unload(command.name)
             case Fork():
                 return self._fork(command)
+            case HoldPages() | ReleasePages():
+                return self._hold(command)
             case Cancel() | SetPriority() | Pause() | Resume():
                 self._steer(command)
             case SetPolicy():
                 self._set_policy(command)
             case Shutdown():
-                pass  # whoever runs the core stops stepping it
+                for model in self._models.values():
+                    model.close()  # whoever runs the core stops stepping it
         return []
 
     def _steer(self, command: Cancel | SetPriority | Pause | Resume) -> None:
         """Act on a request wherever it is; a request that has ended is ignored."""
         found = self._find(command.request_id)
         if found is None:
-            self._steer_embedding(command)
+            self._steer_others(command)
             return
         decoder, request = found
         match command:
@@ -180,12 +191,23 @@ class EngineCore:
             case Resume():
                 decoder.roster.resume(request)
 
-    def _steer_embedding(self, command: Cancel | SetPriority | Pause | Resume) -> None:
+    def _steer_others(self, command: Cancel | SetPriority | Pause | Resume) -> None:
+        """Act on an embedding or a hold of the id, if there is one."""
         for model in self._models.values():
+            if model.decoder and isinstance(command, SetPriority):
+                model.decoder.roster.holds.renice(command.request_id, command.priority)
             if isinstance(command, Cancel):
                 model.encoder.cancel(command.request_id)
             elif isinstance(command, SetPriority):
                 model.encoder.renice(command.request_id, command.priority)
+
+    def _hold(self, command: HoldPages | ReleasePages) -> list[Event]:
+        if isinstance(command, HoldPages):
+            return self._decoder(command.model).hold(command)
+        for model in self._models.values():
+            if model.decoder:
+                model.decoder.roster.holds.release(command.hold_id)
+        return []
 
     def _set_policy(self, command: SetPolicy) -> None:
         """For the models that are loaded, and for those to come."""
@@ -198,7 +220,14 @@ class EngineCore:
     def _load(self, command: LoadModel) -> list[Event]:
         spec = command.spec
         if spec.name not in self._models:
-            self.add_model(load_model(spec, self._settings, self._clock))
+            try:
+                self.add_model(load_model(spec, self._settings, self._clock))
+            except torch.OutOfMemoryError as error:
+                torch.cuda.empty_cache()
+                raise OutOfMemory(
+                    f"the device is out of memory, loading {spec.name}: {error}",
+                    hint="unload another model, or set engine.memory_bytes lower",
+                ) from error
         return [self._models[spec.name].info]
 
     def _unload(self, name: str) -> list[Event]:
@@ -207,6 +236,7 @@ class EngineCore:
             raise ModelInUse(
                 f"{name} is at work", hint="wait for its requests, or cancel them (lingos ps, kill)"
             )
+        model.close()
         del self._models[name]
         self._turns = [turn for turn in self._turns if turn[0] is not model]
         if model.decoder:
@@ -265,6 +295,8 @@ def _id_of(command: Command) -> str:
             return f"model:{command.name}"
         case Fork():
             return command.new_request_id
+        case HoldPages() | ReleasePages():
+            return command.hold_id
         case SetPolicy() | Shutdown():
             return ""
     return command.request_id

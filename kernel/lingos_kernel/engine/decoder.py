@@ -9,12 +9,15 @@ from torch import Tensor
 
 from lingos_kernel.engine.batch import Part
 from lingos_kernel.engine.intake import Intake
+from lingos_kernel.engine.kv_tiers import KvTiers
 from lingos_kernel.engine.messages import (
     Event,
     Failed,
     FinishReason,
     Generate,
+    HoldPages,
     Outputs,
+    PagesHeld,
     SamplingParams,
     SequenceOutput,
     TokenLogprob,
@@ -22,12 +25,15 @@ from lingos_kernel.engine.messages import (
 from lingos_kernel.engine.roster import Roster
 from lingos_kernel.engine.runner import ModelRunner
 from lingos_kernel.engine.sampler import Sampler, prompt_logprobs
-from lingos_kernel.engine.sequence import Request, Sequence
+from lingos_kernel.engine.sequence import Request, Sequence, namespace_of
 from lingos_kernel.errors import InvalidArguments, LingOSError, to_wire
+from lingos_kernel.memory.relief import Prices
 from lingos_kernel.scheduling.step_budget import StepBudget
 
 SCORED_TOKENS = 128
-"""Most tokens in one step of a sequence whose prompt is scored: each has a row of logits."""
+"""Most tokens that one step scores of a sequence's prompt: each has a row of logits."""
+MEASURED_TOKENS = 32
+"""Steps with fewer prompt tokens say little about how fast prompts are computed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +66,12 @@ class Decoder:
         *,
         budget: StepBudget,
         clock: Callable[[], float],
+        tiers: KvTiers | None = None,
+        prices: Prices | None = None,
     ) -> None:
         self.roster = roster
+        self.tiers = tiers
+        self.prices = prices or Prices()
         self.last_work = StepWork()
         self.cached_tokens_total = 0
         self._runner = runner
@@ -86,6 +96,8 @@ class Decoder:
         work = self.last_work
         step_s = self._clock() - started_s
         self._budget.observe(work.decode_rows, work.prefill_tokens, step_s)
+        if work.prefill_tokens >= MEASURED_TOKENS:
+            self.prices.prefill.add(work.prefill_tokens, step_s)
         return self._events()
 
     # Decide
@@ -104,7 +116,7 @@ class Decoder:
             sequence.started_s = self._clock()
             self.cached_tokens_total += sequence.cached_tokens
         if sequence.next_score is not None:
-            tokens = min(tokens, SCORED_TOKENS)
+            tokens = min(tokens, sequence.logits_from(tokens) + SCORED_TOKENS)
         assert sequence.holding is not None
         start = sequence.computed
         return Part(
@@ -231,7 +243,8 @@ class Decoder:
         """Take in a request; raises a `LingOSError` when it cannot be served."""
         if command.request_id in self.roster.requests:
             raise InvalidArguments(f"the request id {command.request_id} is in use")
-        request = self._intake.request(command, self._clock())
+        place = self.roster.holds.claim(command.hold_id, command.tenant)
+        request = self._intake.request(command, self._clock(), place)
         known = list(command.output_ids) + [()] * (command.params.n - len(command.output_ids))
         choices = [
             self._intake.sequence(request, choice, outputs) for choice, outputs in enumerate(known)
@@ -265,6 +278,11 @@ class Decoder:
             self.roster.branch(origin, child)
             self._emit(child)
         return self._events()
+
+    def hold(self, command: HoldPages) -> list[Event]:
+        """Keep what is cached of a prefix for a while; says how many pages that are."""
+        pages = self.roster.holds.keep(command, namespace_of(command))
+        return [PagesHeld(command.hold_id, pages)]
 
     def relieve(self, error: LingOSError) -> list[Event]:
         """A step did not fit: preempt the least urgent sequence, or fail the only one."""

@@ -21,11 +21,14 @@ from lingos_kernel.engine.messages import (
     Failed,
     Fork,
     Generate,
+    HoldPages,
     ModelLoaded,
     ModelSpec,
     ModelUnloaded,
     Outputs,
+    PagesHeld,
     Pause,
+    ReleasePages,
     Resume,
     SamplingParams,
     SequenceOutput,
@@ -75,6 +78,8 @@ class EngineHost:
         self._unloads: dict[str, asyncio.Future[None]] = {}
         self._unborn: dict[str, Generation] = {}
         """Branches that the engine has not confirmed yet."""
+        self._holding: dict[str, asyncio.Future[int]] = {}
+        """Holds that the engine has not confirmed yet."""
         self._policy: SetPolicy | None = None
         """The policy that was chosen while running; None: that of the settings."""
         self._totals = Totals()
@@ -103,12 +108,14 @@ class EngineHost:
         for name in tuple(self._unloads):
             self._on_unloaded(name)  # what was to be unloaded is gone
         self._unborn.clear()
+        self._lose_holds()
         self._workload.on_crash(cause)
 
     def on_end(self, error: LingOSError) -> None:
         """No engine follows: everything in flight ends in the error."""
         self._totals.end_life()
         self._unborn.clear()
+        self._lose_holds()
         self._workload.fail_all(error)
         unloads, self._unloads = self._unloads, {}
         for done in unloads.values():
@@ -125,6 +132,8 @@ class EngineHost:
                 self._on_embedded(event)
             case Failed():
                 self._on_failed(event)
+            case PagesHeld():
+                self._on_held(event.hold_id, event.pages)
             case ModelLoaded():
                 self._workload.on_loaded(event)
             case ModelUnloaded():
@@ -159,11 +168,21 @@ class EngineHost:
         if done := self._unloads.pop(name, None):
             done.set_result(None)
 
+    def _on_held(self, hold_id: str, pages: int) -> None:
+        if (held := self._holding.pop(hold_id, None)) and not held.done():
+            held.set_result(pages)
+
+    def _lose_holds(self) -> None:
+        """The pages are gone with the engine that had them."""
+        for hold_id in tuple(self._holding):
+            self._on_held(hold_id, 0)
+
     def _on_failed(self, event: Failed) -> None:
         error = from_wire(event.error)
         name = event.request_id.removeprefix(MODEL_PREFIX)
         if name == event.request_id:
             self._unborn.pop(event.request_id, None)
+            self._on_held(event.request_id, 0)
             if work := self._workload.remove(event.request_id):
                 work.fail(error)
         elif done := self._unloads.pop(name, None):
@@ -288,6 +307,25 @@ class EngineHost:
         self._policy = SetPolicy(name, dict(tenant_weights or {}))
         if self._life.is_up:
             self._life.send(self._policy)
+
+    def hold_pages(self, hold: HoldPages) -> asyncio.Future[int]:
+        """Keep the pages of a prefix for a while; tells how many, 0 when none can be kept.
+
+        When the engine dies, holds end: what they kept is gone.
+        """
+        held: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        if self._life.is_up:
+            self._on_held(hold.hold_id, 0)  # one of the same id is replaced
+            self._holding[hold.hold_id] = held
+            self._life.send(hold)
+        else:
+            held.set_result(0)
+        return held
+
+    def release_pages(self, hold_id: str) -> None:
+        """End a hold; unknown ones are ignored."""
+        if self._life.is_up:
+            self._life.send(ReleasePages(hold_id))
 
     def pause(self, request_id: str) -> None:
         """Hold a request at the next token boundary; unknown ones are ignored."""

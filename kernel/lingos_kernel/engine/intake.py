@@ -23,6 +23,7 @@ from lingos_kernel.errors import (
 from lingos_kernel.memory.pages import pages_for
 from lingos_kernel.memory.planner import request_sums
 from lingos_kernel.models.text_codec import TextCodec
+from lingos_kernel.scheduling.holds import Place
 
 
 class Intake:
@@ -48,8 +49,13 @@ class Intake:
         self._page_bytes = page_bytes
         self._orders = 0
 
-    def request(self, command: Generate, arrival_s: float) -> Request:
-        """The request of a command; raises a `LingOSError` when it cannot be served."""
+    def request(
+        self, command: Generate, arrival_s: float, place: Place | None = None
+    ) -> Request:
+        """The request of a command; raises a `LingOSError` when it cannot be served.
+
+        `place`: in line, of the turn that it follows.
+        """
         check_sampling(command.params, vocabulary=self._vocabulary)
         self._check_tokens(command)
         limit = self._limit(command)
@@ -57,7 +63,7 @@ class Intake:
         return Request(
             command=command,
             arrival_s=arrival_s,
-            order=self._orders,
+            place=place or Place(arrival_s, self._orders),
             priority=command.priority,
             limit=limit,
         )
@@ -101,6 +107,7 @@ class Intake:
             params=params or replace(parent.request.params, n=1),
             priority=parent.priority,
             output_ids=(),
+            hold_id="",
         )
         command = replace(command, params=replace(command.params, prompt_logprobs=None))
         request = self.request(command, arrival_s)

@@ -1,8 +1,9 @@
 """Messages between the kernel and its engine process: small, typed, frozen.
 
 Kernel to engine: `LoadModel`, `UnloadModel`, `Generate`, `Embed`, `Cancel`, `SetPriority`,
-`SetPolicy`, `Pause`, `Resume`, `Fork`, `Shutdown`. Engine to kernel: `Ready`, `ModelLoaded`,
-`ModelUnloaded`, `Outputs`, `Embedded`, `Failed`, `EngineStats`.
+`SetPolicy`, `Pause`, `Resume`, `Fork`, `HoldPages`, `ReleasePages`, `Shutdown`. Engine to
+kernel: `Ready`, `ModelLoaded`, `ModelUnloaded`, `Outputs`, `Embedded`, `Failed`, `PagesHeld`,
+`EngineStats`.
 
 They are encoded with msgspec (MessagePack); decode with `decode_command` and `decode_event`.
 No torch here: the kernel imports this file.
@@ -14,10 +15,15 @@ from typing import Any, Literal
 
 import msgspec
 
+from lingos_kernel.engine.stat_rows import HoldStats, ModelStats, SequenceStats
+
 FinishReason = Literal["stop", "length", "cancelled", "tool_calls", "error"]
 """Why a sequence ended: a stop token or string, a token limit, a cancel, or an error."""
 
 Pooling = Literal["mean", "cls", "last"]
+
+Occupation = Literal["idle", "command", "load", "step"]
+"""What an engine does at a moment."""
 
 
 class Message(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
@@ -82,6 +88,10 @@ class ModelSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """0: what the model's own configuration says."""
     kv_bytes: int = 0
     """Bytes for the KV pages; 0: the planner decides."""
+    budget_bytes: int = 0
+    """Most bytes of weights and KV pages together; 0: what the device has free."""
+    identity: str = ""
+    """What names its weights for good (the store's id); empty: found from its files."""
 
 
 class Generate(Message, frozen=True):
@@ -98,10 +108,14 @@ class Generate(Message, frozen=True):
     """Requests of one program (an agent, a session) share it; policies may account by it."""
     tenant: str = ""
     """Prefix pages are shared within a tenant only."""
+    share: str = ""
+    """A common namespace of prefix pages instead, for tenants that agreed to it."""
     deadline_s: float | None = None
     """Seconds from arrival; used by deadline scheduling only."""
     output_ids: tuple[tuple[int, ...], ...] = ()
     """Tokens that each choice already has (resume after the engine died): nothing is sent twice."""
+    hold_id: str = ""
+    """The hold that it goes on from: it takes the pages over, and the place in line."""
 
 
 class Embed(Message, frozen=True):
@@ -175,13 +189,41 @@ class Fork(Message, frozen=True):
     params: SamplingParams | None = None
 
 
+class HoldPages(Message, frozen=True):
+    """Keep the pages of the tokens that are cached, for the next turn; answered by `PagesHeld`.
+
+    Ends by itself after `for_s`, or when memory is short for strictly more urgent work. The
+    request that names it ends it as soon as it has the pages itself. `SetPriority` works on it.
+    """
+
+    hold_id: str
+    model: str
+    tokens: tuple[int, ...]
+    for_s: float
+    tenant: str = ""
+    share: str = ""
+    """As in `Generate`."""
+    pid: int = 0
+    priority: int = 0
+    after: str = ""
+    """The request that it follows: its place in line is the next turn's."""
+    why: str = ""
+    """For people: the tool, or the context."""
+
+
+class ReleasePages(Message, frozen=True):
+    """End a hold; its pages stay cached as long as nobody needs them."""
+
+    hold_id: str
+
+
 class Shutdown(Message, frozen=True):
     """Finish the current step and leave."""
 
 
 Command = (
     LoadModel | UnloadModel | Generate | Embed | Cancel | SetPriority | SetPolicy | Pause | Resume
-    | Fork | Shutdown
+    | Fork | HoldPages | ReleasePages | Shutdown
 )  # fmt: skip
 
 
@@ -237,7 +279,9 @@ class DeviceInfo(msgspec.Struct, frozen=True):
     """cpu, cuda:0, …"""
     description: str
     memory_bytes: int
-    """What the engine may use of it."""
+    """All that it has."""
+    free_bytes: int = 0
+    """What was free when the engine started; 0: not known."""
 
 
 class Ready(Message, frozen=True):
@@ -245,6 +289,14 @@ class Ready(Message, frozen=True):
 
     os_pid: int
     device: DeviceInfo
+
+
+class Pulse(Message, frozen=True):
+    """The engine lives, sent every second; it stays between transport and engine."""
+
+    occupation: Occupation
+    for_s: float
+    """How long it has been at it."""
 
 
 class ModelLoaded(Message, frozen=True):
@@ -287,44 +339,11 @@ class Failed(Message, frozen=True):
     error: dict[str, Any]
 
 
-class SequenceStats(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One sequence as the scheduler sees it."""
+class PagesHeld(Message, frozen=True):
+    """How many pages a hold keeps: 0 when nothing was cached, or there was no room for it."""
 
-    request_id: str
-    choice: int
-    pid: int
-    model: str
-    state: Literal["waiting", "prefill", "decode", "paused", "preempted"]
-    priority: int
-    queue_position: int | None
-    """0 is next; None when running."""
-    prompt_tokens: int
-    computed_tokens: int
-    output_tokens: int
-    cached_tokens: int
+    hold_id: str
     pages: int
-    kv_bytes: int
-    waited_s: float
-    running_s: float
-    first_token_s: float | None
-    tokens_per_s: float
-    preemptions: int
-
-
-class ModelStats(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Memory and work of one loaded model."""
-
-    name: str
-    weight_bytes: int
-    page_bytes: int
-    pages_total: int
-    pages_used: int
-    """Held by sequences (shared pages once)."""
-    pages_cached: int
-    """Held by the prefix tree alone; evictable."""
-    pages_free: int
-    running: int
-    waiting: int
 
 
 class EngineStats(Message, frozen=True):
@@ -337,6 +356,7 @@ class EngineStats(Message, frozen=True):
     """The scheduling policy in force."""
     models: tuple[ModelStats, ...] = ()
     sequences: tuple[SequenceStats, ...] = ()
+    holds: tuple[HoldStats, ...] = ()
     prompt_tokens_total: int = 0
     output_tokens_total: int = 0
     cached_tokens_total: int = 0
@@ -351,7 +371,9 @@ class EngineStats(Message, frozen=True):
     device_used_bytes: int = 0
 
 
-Event = Ready | ModelLoaded | ModelUnloaded | Outputs | Embedded | Failed | EngineStats
+Event = (
+    Ready | ModelLoaded | ModelUnloaded | Outputs | Embedded | Failed | PagesHeld | EngineStats | Pulse
+)  # fmt: skip
 
 encode = msgspec.msgpack.Encoder().encode
 decode_command = msgspec.msgpack.Decoder(Command).decode

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from typing import Protocol
 
 from lingos_kernel.engine.messages import (
@@ -11,6 +11,7 @@ from lingos_kernel.engine.messages import (
     Embedded,
     EngineStats,
     Generate,
+    HoldPages,
     ModelLoaded,
     ModelSpec,
     SamplingParams,
@@ -61,6 +62,16 @@ class Engine(Protocol):
 
         The name is to be one that `make_policy` takes. Nothing that waits or runs is lost.
         """
+
+    def hold_pages(self, hold: HoldPages) -> Awaitable[int]:
+        """Keep the cached pages of a prefix for a while; tells how many pages that are.
+
+        The command is sent at once, whether or not the answer is awaited. Ends by itself, or as
+        memory is short for more urgent work, or with the engine.
+        """
+
+    def release_pages(self, hold_id: str) -> None:
+        """End a hold; unknown ones are ignored."""
 
     def pause(self, request_id: str) -> None:
         """Hold a request at the next token boundary; unknown ones are ignored."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 
+from lingos_kernel.engine.page_holds import PageHolds
 from lingos_kernel.engine.sequence import Request, Sequence, State
 from lingos_kernel.memory.admission import Admission
 from lingos_kernel.memory.ledger import PageLedger
@@ -39,10 +40,13 @@ class Roster:
         self.preemptions = 0
         self.reliefs: Counter[Relief] = Counter()
         """What became of the pages of those that gave way."""
+        self._kept: dict[str, Sequence] = {}
+        """Waiting ones that have pages."""
         self.admission = Admission(ledger.pool.total_pages)
         self._policy = policy
         self._max_running = max_running
         self._clock = clock
+        self.holds = PageHolds(ledger, clock)
         self._starved: set[Sequence] = set()
         """Those whose prompts the last step had no tokens for: nobody waits for them."""
 
@@ -77,7 +81,7 @@ class Roster:
         request.unborn.clear()
         for sequence in list(request.sequences):
             self.end(sequence)
-        self.requests.pop(request.id, None)
+        self._forget(request)
 
     def renice(self, request: Request, priority: int) -> None:
         """Change a request's priority, which also moves its place in the queue."""
@@ -130,7 +134,10 @@ class Roster:
     def settle(self) -> None:
         """Preempt and admit, until everybody who is to run has a place."""
         swaps_left = SWAPS_PER_STEP
+        self.holds.expire()
         while placement := self._place(swaps_left):
+            if placement.let_go:
+                self.holds.release(placement.let_go.hold_id)
             for sequence in placement.preempt:
                 self.preempt(sequence, placement.shortage)
             swaps_left -= len(placement.preempt)
@@ -139,6 +146,8 @@ class Roster:
 
     def share(self, budget: StepBudget) -> list[tuple[Sequence, int]]:
         """How many tokens each running sequence computes in this step, decoding ones first."""
+        for hold in self.holds:
+            self._policy.on_held(hold.command.tenant, hold.pages)
         shares = share_budget(self.running, budget.allowance(self.running), self._policy)
         self._starved = set()
         if len(shares) < len(self.running):
@@ -160,7 +169,7 @@ class Roster:
     def admit(self, sequence: Sequence) -> None:
         """Move a waiting sequence to the running ones, with pages for all its known tokens."""
         self.waiting.remove(sequence)
-        if sequence.holding is None:
+        if self._kept.pop(sequence.key, None) is None:
             self._open(sequence)
         self.running.append(sequence)
         self._set_running(sequence)
@@ -171,6 +180,7 @@ class Roster:
             sequence.namespace, sequence.matchable, len(sequence.tokens), priority=sequence.priority
         )
         sequence.computed = sequence.holding.cached_pages * PAGE_SLOTS
+        self.holds.release(sequence.request.command.hold_id)
         if sequence.started_s is None:
             sequence.cached_tokens = min(sequence.computed, sequence.prompt_tokens)
 
@@ -189,14 +199,16 @@ class Roster:
             self.commit(sequence)
         else:
             self._release(sequence)
-        if sequence in self.waiting:
-            return  # it had kept them until now
+        if self._kept.pop(sequence.key, None):
+            return
         sequence.preemptions += 1
         self.preemptions += 1
         if sequence.key not in self.paused:
             self._withdraw(sequence)
             self._set_state(sequence, "preempted")
             self.waiting.add(sequence)
+            if sequence.holding:
+                self._kept[sequence.key] = sequence
 
     def branch(self, parent: Sequence, child: Sequence) -> bool:
         """Let a new sequence go on where the parent stands; whether it runs at once.
@@ -228,7 +240,7 @@ class Roster:
         self._release(sequence)
         sequence.request.sequences.remove(sequence)
         if not sequence.request.sequences and not sequence.request.unborn:
-            self.requests.pop(sequence.request.id, None)
+            self._forget(sequence.request)
 
     def make_writable(self, sequence: Sequence) -> tuple[int, int] | None:
         """Give a running sequence the page of its next token; (from, to) if one must be copied."""
@@ -252,12 +264,15 @@ class Roster:
         known = [s for request in self.requests.values() for s in request.sequences]
         assert {id(sequence) for sequence in known} == {id(sequence) for sequence in everybody}
         for sequence in self.waiting:
+            assert (sequence.holding is not None) == (sequence.key in self._kept)
             assert sequence.holding or sequence.computed == 0
             assert sequence.computed < len(sequence.tokens)
         for sequence in self.running:
             assert sequence.holding is not None
             assert sequence.computed < len(sequence.tokens)
-        self.ledger.check_integrity([s.holding for s in everybody if s.holding])
+        self.holds.check_integrity()
+        held = [hold.holding for hold in self.holds]
+        self.ledger.check_integrity([*held, *(s.holding for s in everybody if s.holding)])
 
     def _place(self, swaps_left: int) -> Placement[Sequence]:
         # Who computes a prompt, and gets on with it; others may wait for its pages.
@@ -266,19 +281,26 @@ class Roster:
         return place(
             self.running,
             self.waiting.after(prefilling),
-            [s for s in (*self.paused.values(), *self.waiting) if s.holding],
+            [s for s in (*self.paused.values(), *self._kept.values()) if s.holding],
             policy=self._policy,
             max_running=self.max_running,
             available_pages=self.ledger.available_pages,
             cost=self._cost,
             swaps_left=swaps_left,
+            held=tuple(self.holds),
             is_deferred=lambda work, admitted: should_follow(
                 work, (*leaders, *admitted), page_slots=PAGE_SLOTS, cached_pages=self._cached_pages
             ),
         )
 
+    def _forget(self, request: Request) -> None:
+        """A request is over: the next turn may have its place in line."""
+        if self.requests.pop(request.id, None):
+            self.holds.remember(request.id, request.place)
+            self.holds.release(request.command.hold_id)
+
     def _cached_pages(self, sequence: Sequence) -> int:
-        return self.ledger.cached_pages(sequence.namespace, sequence.matchable)
+        return self.ledger.tree.peek(sequence.namespace, sequence.matchable)[0]
 
     def _cost(self, sequence: Sequence) -> int:
         if sequence.holding:
@@ -300,6 +322,7 @@ class Roster:
         """Take it out of wherever it is."""
         if sequence in self.waiting:
             self.waiting.remove(sequence)
+            self._kept.pop(sequence.key, None)
         elif self.paused.pop(sequence.key, None) is None:
             self.running.remove(sequence)
 

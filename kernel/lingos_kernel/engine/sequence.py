@@ -9,6 +9,7 @@ from lingos_kernel.engine.detokenizer import Detokenizer
 from lingos_kernel.engine.messages import (
     FinishReason,
     Generate,
+    HoldPages,
     SamplingParams,
     TokenLogprob,
     Usage,
@@ -16,6 +17,7 @@ from lingos_kernel.engine.messages import (
 from lingos_kernel.engine.sampling_row import SamplingRow
 from lingos_kernel.memory.ledger import Holding
 from lingos_kernel.memory.pages import PAGE_SLOTS, pages_for
+from lingos_kernel.scheduling.holds import Place
 
 State = Literal["waiting", "prefill", "decode", "paused", "preempted"]
 
@@ -26,7 +28,8 @@ class Request:
 
     command: Generate
     arrival_s: float
-    order: int
+    place: Place
+    """In line; the turn after a short tool call has that of the turn before it."""
     priority: int
     limit: int
     """Output tokens of a choice, clamped to the context."""
@@ -51,6 +54,11 @@ class Request:
         """On the engine's clock."""
         after = self.command.deadline_s
         return None if after is None else self.arrival_s + after
+
+
+def namespace_of(command: Generate | HoldPages) -> str:
+    """Whose prefix pages it shares: its tenant's, or those of several that agreed to it."""
+    return f"share:{command.share}" if command.share else f"tenant:{command.tenant}"
 
 
 class Sequence:
@@ -131,8 +139,8 @@ class Sequence:
 
     @property
     def arrival_s(self) -> float:
-        """That of its request."""
-        return self.request.arrival_s
+        """That of its request, or of the first turn of those that it follows on."""
+        return self.request.place.arrival_s
 
     @property
     def deadline_s(self) -> float | None:
@@ -146,13 +154,18 @@ class Sequence:
 
     @property
     def tenant(self) -> str:
-        """The namespace of its prefix pages."""
+        """On whose account it runs."""
         return self.request.command.tenant
 
     @property
+    def namespace(self) -> str:
+        """Of its prefix pages: its tenant's own, or one that several agreed to share."""
+        return namespace_of(self.request.command)
+
+    @property
     def order(self) -> int:
-        """Number of its request, in order of arrival."""
-        return self.request.order
+        """Number of its request, or of the first turn, in order of arrival."""
+        return self.request.place.order
 
     @property
     def remaining(self) -> int:
@@ -173,8 +186,8 @@ class Sequence:
 
     @property
     def needed_pages(self) -> int:
-        """Pages for all its known tokens."""
-        return pages_for(len(self.tokens))
+        """Pages for all its known tokens, beside those it kept."""
+        return pages_for(len(self.tokens)) - self.held_pages
 
     # Prompt scores
 

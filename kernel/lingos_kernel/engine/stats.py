@@ -10,9 +10,10 @@ import psutil
 import torch
 
 from lingos_kernel.engine.decoder import Decoder, StepWork
-from lingos_kernel.engine.messages import EngineStats, ModelStats, SequenceStats
+from lingos_kernel.engine.messages import EngineStats
 from lingos_kernel.engine.model import LoadedModel
 from lingos_kernel.engine.sequence import Sequence
+from lingos_kernel.engine.stat_rows import ModelStats, SequenceStats
 from lingos_kernel.memory.pages import PAGE_SLOTS
 
 INTERVAL_S = 0.25
@@ -86,6 +87,11 @@ class Meter:
             sequences=tuple(
                 item for model, decoder in decoders for item in _all_stats(model, decoder, now_s)
             ),
+            holds=tuple(
+                row
+                for model, decoder in decoders
+                for row in decoder.roster.holds.stats(model.spec.name, now_s)
+            ),
             prompt_tokens_total=self._prompt_tokens,
             output_tokens_total=self._output_tokens,
             cached_tokens_total=self._gone_cached + sum(d.cached_tokens_total for _, d in decoders),
@@ -139,8 +145,16 @@ def _model_stats(model: LoadedModel) -> ModelStats:
         pages_used=ledger.used_pages,
         pages_cached=ledger.tree.evictable_pages,
         pages_free=ledger.pool.free_pages,
+        pages_held=decoder.roster.holds.pages,
         running=len(decoder.roster.running),
         waiting=len(decoder.roster.waiting),
+        tiers=decoder.tiers.stats if decoder.tiers else (),
+        kept_preemptions=decoder.roster.reliefs["keep"],
+        spilled_preemptions=decoder.roster.reliefs["spill"],
+        dropped_preemptions=decoder.roster.reliefs["drop"],
+        prefill_tokens_per_s=decoder.prices.prefill.per_s or 0.0,
+        pages_per_inference=decoder.roster.admission.pages_per_inference,
+        max_running=decoder.roster.max_running,
     )
 
 
@@ -176,9 +190,9 @@ def _sequence_stats(
         cached_tokens=sequence.cached_tokens,
         pages=pages,
         kv_bytes=pages * model.info.page_bytes,
-        waited_s=max(now_s - sequence.arrival_s - running_s, 0.0),
+        waited_s=max(now_s - sequence.request.arrival_s - running_s, 0.0),
         running_s=running_s,
-        first_token_s=None if first is None else first - sequence.arrival_s,
+        first_token_s=None if first is None else first - sequence.request.arrival_s,
         tokens_per_s=outputs / running_s if running_s > 0 else 0.0,
         preemptions=sequence.preemptions,
     )

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Generic, Protocol, TypeVar, cast
+from typing import Generic, Literal, Protocol, TypeVar, cast
 
+from lingos_kernel.scheduling.holds import Held, to_let_go
 from lingos_kernel.scheduling.policy import Policy, Work
 from lingos_kernel.scheduling.sharing import split_evenly
 
@@ -57,9 +58,14 @@ class Placement(Generic[W]):
     """Free their pages, then decide again with true numbers."""
     admit: tuple[W, ...] = ()
     """To be admitted, in this order; then decide again: others may have to make room."""
+    shortage: Literal["slots", "pages"] = "pages"
+    """Why somebody gives way: pages are short, or nothing but places are."""
+
+    let_go: Held | None = None
+    """A hold to end before anybody has to give way; then decide again."""
 
     def __bool__(self) -> bool:
-        return bool(self.preempt or self.admit)
+        return bool(self.preempt or self.admit or self.let_go)
 
 
 def place(
@@ -73,6 +79,7 @@ def place(
     cost: Callable[[W], int],
     swaps_left: int = SWAPS_PER_STEP,
     is_deferred: Callable[[W, Sequence[W]], bool] | None = None,
+    held: Sequence[Held] = (),
 ) -> Placement[W]:
     """Decide who has a place among the running ones.
 
@@ -83,24 +90,24 @@ def place(
     At most `swaps_left` running ones give way to waiting ones; when the running ones could not go
     on, one gives way whatever it says. `is_deferred` says of waiting work, and of those admitted
     before it just now, whether it had better wait for them or for running work a moment longer;
-    its place and its pages are kept for it, so nobody behind it gets them meanwhile.
+    its place and its pages are kept for it, so nobody behind it gets them meanwhile. `held` are the
+    pages kept between two turns; what they give way to, `scheduling.holds` says.
     """
     defers = is_deferred or _nobody
     places = max_running - len(running)
     # A page for everybody's growth stays free: who comes in shall not push another out at once.
     pages_left = available_pages - len(running)
     if pages_left < 0 and available_pages < sum([work.wanted_pages for work in running]):
-        return Placement(preempt=(_victim(running, holders, policy),))
+        return _relief(running, holders, held, policy)
     if places > 0 or pages_left < 0:
         admit, held_up = _admissions(waiting, places, pages_left, cost, defers)
         if admit:
             return Placement(admit=admit)
         if places > 0:  # it is memory that is short, if anybody is held up
-            if held_up and holders:
-                return Placement(preempt=(_victim(running, holders, policy),))
-            return Placement(preempt=_swaps(running, held_up[:swaps_left], policy))
+            return _make_room(running, held_up, holders, held, policy, swaps_left)
     heads = [work for work in islice(waiting, swaps_left) if not defers(work, ())]
-    return Placement(preempt=_swaps(running, heads, policy))
+    shortage: Literal["slots", "pages"] = "pages" if places > 0 else "slots"
+    return Placement(preempt=_swaps(running, heads, policy), shortage=shortage)
 
 
 def share_budget(
@@ -176,6 +183,38 @@ def _share_lanes(prefilling: list[W], budget: int, policy: Policy | None) -> lis
 
 def _demand(lane: Sequence[W]) -> int:
     return sum([work.remaining for work in lane])
+
+
+def _relief(
+    running: Sequence[W], holders: Sequence[W], held: Sequence[Held], policy: Policy
+) -> Placement[W]:
+    """Who gives way when the running ones lack pages to go on."""
+    if not holders and held:
+        most_urgent = min([work.priority for work in running])
+        is_last_resort = len(running) == 1
+        hold = to_let_go(held, needy_priority=most_urgent, is_last_resort=is_last_resort)
+        if hold:
+            return Placement(let_go=hold)
+    return Placement(preempt=(_victim(running, holders, policy),))
+
+
+def _make_room(
+    running: Sequence[W],
+    held_up: Sequence[W],
+    holders: Sequence[W],
+    held: Sequence[Held],
+    policy: Policy,
+    swaps_left: int,
+) -> Placement[W]:
+    """Who gives way to waiting work that memory is too short for."""
+    if not held_up:
+        return Placement()
+    if holders:
+        return Placement(preempt=(_victim(running, holders, policy),))
+    hold = to_let_go(held, needy_priority=held_up[0].priority, is_last_resort=not running)
+    if hold:
+        return Placement(let_go=hold)
+    return Placement(preempt=_swaps(running, held_up[:swaps_left], policy))
 
 
 def _victim(running: Sequence[W], holders: Sequence[W], policy: Policy) -> W:

@@ -22,8 +22,8 @@ class PromptWork(Protocol):
         """Lower is more urgent."""
 
     @property
-    def tenant(self) -> str:
-        """Pages are shared within a tenant only."""
+    def namespace(self) -> str:
+        """Pages are shared within a namespace only: a tenant's, as a rule."""
 
     @property
     def tokens(self) -> Sequence[int]:
@@ -52,7 +52,7 @@ def should_follow(
 
 def shared_pages(work: PromptWork, leader: PromptWork, page_slots: int) -> int:
     """Whole pages at the beginning that `leader` computes and `work` could take over."""
-    if leader.tenant != work.tenant or leader.priority > work.priority:
+    if leader.namespace != work.namespace or leader.priority > work.priority:
         return 0
     mine, its = work.matchable, leader.tokens
     if mine[:page_slots] != its[:page_slots]:

@@ -21,13 +21,15 @@ from lingos_kernel.engine.messages import (
     Failed,
     Fork,
     Generate,
+    HoldPages,
     LoadModel,
     ModelLoaded,
     ModelSpec,
-    ModelStats,
     ModelUnloaded,
     Outputs,
+    PagesHeld,
     Pause,
+    ReleasePages,
     Resume,
     SequenceOutput,
     SetPolicy,
@@ -35,6 +37,7 @@ from lingos_kernel.engine.messages import (
     UnloadModel,
 )
 from lingos_kernel.engine.settings import EngineSettings
+from lingos_kernel.engine.stat_rows import HoldStats, ModelStats
 from lingos_kernel.errors import (
     CorruptModel,
     EmptyPrompt,
@@ -69,7 +72,7 @@ class ScriptedCore:
     Models need no weights: a spec's folder may hold just a tokenizer; an empty path is served
     with `byte_codec`; a folder that does not exist is a `CorruptModel`. Sequences run by
     priority, `settings.max_running` at a time. Statistics come after every step. Seed and
-    temperature change nothing.
+    temperature change nothing. Holds keep all whole pages, and end by command or clock alone.
     """
 
     def __init__(
@@ -88,6 +91,8 @@ class ScriptedCore:
         self._models: dict[str, _Model] = {}
         self._sequences: list[ScriptedSequence] = []
         self._embeds: list[Embed] = []
+        self._holds: dict[str, tuple[HoldPages, float]] = {}
+        """With the time when each ends."""
         self._stats = EngineStats(step=0, time_s=clock())
         self._prompt_tokens = 0
         self.device = DeviceInfo("cpu", "scripted", PAGES * PAGE_BYTES)
@@ -126,7 +131,18 @@ class ScriptedCore:
                 return [self._measure(0)]
             case SetPriority() | Pause() | Resume():
                 self._adjust(command)
+            case HoldPages() | ReleasePages():
+                return self._hold(command)
         return []
+
+    def _hold(self, command: HoldPages | ReleasePages) -> list[Event]:
+        if isinstance(command, ReleasePages):
+            self._holds.pop(command.hold_id, None)
+            return [self._measure(0)]
+        self._model(command.model)
+        self._holds[command.hold_id] = command, self._clock() + command.for_s
+        pages = len(command.tokens) // self._settings.page_size
+        return [PagesHeld(command.hold_id, pages), self._measure(0)]
 
     def _adjust(self, command: SetPriority | Pause | Resume) -> None:
         for sequence in self._of(command.request_id):
@@ -172,6 +188,7 @@ class ScriptedCore:
 
     def _add(self, request: Generate) -> None:
         model = self._model(request.model)
+        self._holds.pop(request.hold_id, None)
         if not request.prompt_ids:
             raise EmptyPrompt("the prompt is empty", hint="say something")
         if len(request.prompt_ids) >= model.context_tokens:
@@ -260,10 +277,29 @@ class ScriptedCore:
             policy=self._settings.policy,
             models=tuple(models),
             sequences=tuple(rows),
+            holds=tuple(self._hold_rows()),
             prompt_tokens_total=self._prompt_tokens,
             output_tokens_total=self._stats.output_tokens_total + new_tokens,
         )
         return self._stats
+
+
+    def _hold_rows(self) -> list[HoldStats]:
+        now_s = self._clock()
+        self._holds = {key: held for key, held in self._holds.items() if held[1] > now_s}
+        return [
+            HoldStats(
+                hold_id=hold.hold_id,
+                pid=hold.pid,
+                model=hold.model,
+                tenant=hold.tenant,
+                priority=hold.priority,
+                why=hold.why,
+                pages=len(hold.tokens) // self._settings.page_size,
+                left_s=until_s - now_s,
+            )
+            for hold, until_s in self._holds.values()
+        ]
 
 
 def _embedded(embed: Embed) -> Embedded:
@@ -290,4 +326,6 @@ def _failed_id(command: Command) -> str:
             return command.new_request_id
         case Generate() | Embed():
             return command.request_id
+        case HoldPages():
+            return command.hold_id
     raise TypeError(f"{command} cannot fail")

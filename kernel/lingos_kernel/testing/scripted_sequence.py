@@ -13,10 +13,10 @@ from lingos_kernel.engine.messages import (
     Generate,
     SamplingParams,
     SequenceOutput,
-    SequenceStats,
     TokenLogprob,
     Usage,
 )
+from lingos_kernel.engine.stat_rows import SequenceStats
 from lingos_kernel.models.text_codec import TextCodec
 
 Logprob = Callable[[Sequence[int], int], float]

@@ -22,7 +22,7 @@ class Prompt:
 
     tokens: list[int]
     priority: int = 0
-    tenant: str = ""
+    namespace: str = ""
     matchable: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -71,7 +71,7 @@ def test_tokens_that_are_scored_cannot_be_taken_over() -> None:
 
 def test_another_tenant_leads_nobody() -> None:
     """Pages are shared within a tenant only."""
-    assert not follows(Prompt([*START, 90], tenant="red"), Prompt([*START, 80], tenant="blue"))
+    assert not follows(Prompt([*START, 90], namespace="red"), Prompt([*START, 80], namespace="blue"))
 
 
 def test_less_urgent_work_leads_nobody_more_urgent() -> None:
