@@ -42,6 +42,8 @@ class ModelsConfig:
     store: Path
     default: str = "smollm2-135m-instruct"
     embedder: str = "all-minilm-l6-v2"
+    idle_unload_s: float = field(default=0.0, metadata={"minimum": 0})
+    """An idle model leaves the memory after so long; 0: it stays until another needs the room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +55,18 @@ class EngineConfig:
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     kv_bytes: int = field(default=0, metadata={"minimum": 0})
-    """Bytes for KV pages; 0: the planner decides."""
+    """Bytes for a model's KV pages; 0: the planner decides."""
+    memory_bytes: int = field(default=0, metadata={"minimum": 0})
+    """For weights and KV pages of all models; 0: a share of what the device has free."""
     max_running: int = field(default=64, metadata={"minimum": 1})
     max_batch_tokens: int = field(default=512, metadata={"minimum": 1})
     policy: str = "priority"
     threads: int = field(default=0, metadata={"minimum": 0})
     """Threads of torch; 0: as many as there are cores."""
+    silent_s: float = field(default=30.0, metadata={"minimum": 0})
+    """An engine without a sign of life for so long is killed and begun again; 0: never."""
+    step_timeout_s: float = field(default=300.0, metadata={"minimum": 0})
+    """As one that is busy with a single step for so long (loading may take an hour); 0: never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +84,10 @@ class QueueConfig:
     bound: int = field(default=1024, metadata={"minimum": 1})
     workers: int = field(default=4, metadata={"minimum": 0})
     """Durable jobs that run at one time; 0: this kernel accepts jobs and runs none."""
+    jobs: int = field(default=1_000_000, metadata={"minimum": 1})
+    """Durable jobs that one queue holds."""
+    jobs_per_tenant: int = field(default=250_000, metadata={"minimum": 1})
+    """Those of one tenant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +100,16 @@ class PluginsConfig:
     """A plugin whose import and register hooks take longer is flagged."""
     import_timeout_s: float = field(default=10.0, metadata={"above": 0})
     """An import, or a register, startup or shutdown hook, that takes longer is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShellConfig:
+    """The terminal interface."""
+
+    theme: str = "lingos-dark"
+    """A theme's name; ansi-dark and ansi-light take the terminal's own sixteen colours."""
+    keys: Mapping[str, str] = field(default_factory=dict)
+    """Other keys, by the id of what they do (docs/reference/tui.md lists the ids)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +132,7 @@ class Config:
     threads: ThreadsConfig
     queue: QueueConfig
     plugins: PluginsConfig
+    shell: ShellConfig
     sources: Mapping[str, str]
     """Where the value of each dotted key came from."""
     warnings: tuple[str, ...] = ()
@@ -131,9 +154,10 @@ SECTIONS: Mapping[str, type[Any]] = {
     "threads": ThreadsConfig,
     "queue": QueueConfig,
     "plugins": PluginsConfig,
+    "shell": ShellConfig,
 }
-NOT_IN_PROJECTS = frozenset({"kernel.socket", "models.store"})
-"""A folder that somebody else wrote must not redirect the user's prompts or models."""
+NOT_IN_PROJECTS = frozenset({"kernel.socket", "models.store", "shell.keys"})
+"""A folder that somebody else wrote must not redirect the user's prompts, models or keys."""
 
 _ALIASES = {"LINGOS_LOAD_PLUGINS": "plugins.load"}
 _OTHER_VARIABLES = frozenset({"LINGOS_HOME"})

@@ -8,7 +8,7 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import lingos_kernel
@@ -16,7 +16,9 @@ from lingos_kernel.builtins import BUILTINS
 from lingos_kernel.builtins.generation import Generator
 from lingos_kernel.builtins.services import Services
 from lingos_kernel.config import Config
+from lingos_kernel.engine.budgeted import BudgetedEngine
 from lingos_kernel.engine.choice import make_engine
+from lingos_kernel.engine.keeping import Keeping
 from lingos_kernel.engine.protocol import Engine
 from lingos_kernel.engine.requests import Requests
 from lingos_kernel.engine.residency import Residency
@@ -33,6 +35,7 @@ from lingos_kernel.processes.job_store import JobStore
 from lingos_kernel.processes.leadership import Leadership
 from lingos_kernel.processes.sessions import Sessions
 from lingos_kernel.queue.broker import Broker, open_broker
+from lingos_kernel.queue.clock import SteadyClock
 from lingos_kernel.queue.mailbox import Mailboxes
 from lingos_kernel.queue.topics import Topics
 from lingos_kernel.registry import Registry
@@ -109,6 +112,8 @@ class Kernel:
         self._begin("engine", self._start_engine())
         if self.leadership.try_take():
             await self.sessions.restore()
+            kept = await self.keeping.restore()
+            self._begin("models to keep", self._bring_back(kept))
         await self.plugins.startup(self)
         self.jobs.start()
         for name, service in self.services.items.items():
@@ -124,7 +129,7 @@ class Kernel:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if hasattr(self, "built"):
-            await self.engine.stop()
+            await self.budgeted.stop()
             await self.broker.close()
             await self.job_store.close()
             await self.contexts.close()
@@ -187,12 +192,23 @@ class Kernel:
         config = self.config
         catalogue: dict[str, CatalogueEntry] = {**DEFAULTS, **self.models.items}
         self.store = self._given_store or ModelStore(config.models.store, catalogue=catalogue)
-        self.broker = self._broker or open_broker(f"sqlite:{config.paths.data_dir / 'jobs.db'}")
+        self.broker = self._broker or open_broker(
+            f"sqlite:{config.paths.data_dir / 'jobs.db'}",
+            bound=config.queue.jobs,
+            tenant_bound=config.queue.jobs_per_tenant,
+        )
         self.engine = self._given_engine or make_engine(
             config, drivers=self.drivers.items, policies=self.policies.items
         )
-        self.residency = Residency(self.engine, self.store, config)
-        requests = Requests(self.engine)
+        # All requests go through this one, which sees to it that their models are in memory.
+        self.budgeted = BudgetedEngine(
+            self.engine,
+            memory_bytes=config.engine.memory_bytes,
+            idle_unload_s=config.models.idle_unload_s,
+            clock=self.clock,
+        )
+        self.residency = Residency(self.budgeted, self.store, config)
+        requests = Requests(self.budgeted)
         self.processes.observe(requests)
         for let_go in (
             requests.ended,
@@ -204,6 +220,7 @@ class Kernel:
         data = config.paths.data_dir
         self.sessions = Sessions(data / "processes.db", self.processes, clock=self.clock)
         self.contexts = ContextStore(data / "contexts.db")
+        self.keeping = Keeping(data / "kept_models.json", self.budgeted.keeper, wall=SteadyClock())
         self.job_store = JobStore(data / "job_records.db")
         desk = JobDesk(self.job_store, self.broker)
         self.jobs = JobRunner(
@@ -218,7 +235,7 @@ class Kernel:
         )
         self._sources = Sources(
             config=config,
-            engine=self.engine,
+            engine=self.budgeted,
             store=self.store,
             processes=self.processes,
             requests=requests,
@@ -233,14 +250,15 @@ class Kernel:
         )
         self.built = Services(
             config=config,
-            engine=self.engine,
+            engine=self.budgeted,
             store=self.store,
             residency=self.residency,
+            keeping=self.keeping,
             processes=self.processes,
             exits=Exits(self.processes),
             sessions=self.sessions,
             requests=requests,
-            generator=Generator(self.engine, self.processes, requests),
+            generator=Generator(self.budgeted, self.processes, requests),
             table=self.table,
             dispatcher=self.dispatcher,
             plugins=self.plugins,
@@ -258,9 +276,17 @@ class Kernel:
 
     async def _start_engine(self) -> None:
         try:
-            await self.engine.start()
+            await self.budgeted.start()
         except LingOSError as error:  # the next call that needs the engine tells its caller
             log.error("the engine did not start: %s", error)
+
+    async def _bring_back(self, names: Iterable[str]) -> None:
+        """Load the models that were pinned or reserved before a restart, one after the other."""
+        for name in names:
+            try:
+                await self.residency.load(await asyncio.to_thread(self.store.resolve, name))
+            except LingOSError as error:
+                log.error("%s is to be kept in memory, but: %s", name, error)
 
     def _begin(self, what: str, work: Any) -> None:
         """Run something in the background until the kernel stops; a failure is logged."""

@@ -24,6 +24,8 @@ class Setting:
         return "LINGOS_" + self.key.replace(".", "_").upper()
 
 
+TEXTS = Mapping[str, str]
+"""The type of a table of texts by name."""
 _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 
 
@@ -31,6 +33,9 @@ def parse(setting: Setting, text: str) -> Any:
     """The typed value of a text, or the text itself where it does not parse (checked later)."""
     if setting.kind == (tuple[str, ...] | None):
         return [part.strip() for part in text.split(",") if part.strip()]
+    if setting.kind == TEXTS:
+        pairs = [part.partition("=") for part in text.split(";") if part.strip()]
+        return {name.strip(): value.strip() for name, _, value in pairs}
     folded = text.strip().lower()
     if setting.kind is bool:
         return True if folded in _TRUE else False if folded in _FALSE else text
@@ -53,6 +58,8 @@ def check(setting: Setting, value: Any, where: str, base: Path | None = None) ->
     elif kind == (tuple[str, ...] | None):
         if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
             good = tuple(value)
+    elif kind == TEXTS:
+        good = dict(value) if _is_texts(value) else wrong
     elif get_origin(kind) is Literal:
         good = value if value in get_args(kind) else wrong
     elif _is_a(value, kind) and _within(value, setting.bounds):
@@ -63,6 +70,10 @@ def check(setting: Setting, value: Any, where: str, base: Path | None = None) ->
             hint=f"{setting.key} is {_allowed(setting)}",
         )
     return good
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(text, str) for text in value.values())
 
 
 def _is_a(value: Any, kind: Any) -> bool:
@@ -80,6 +91,8 @@ def _within(value: Any, bounds: Mapping[str, Any]) -> bool:
 def _allowed(setting: Setting) -> str:
     if get_origin(setting.kind) is Literal:
         return "one of " + ", ".join(get_args(setting.kind))
+    if setting.kind == TEXTS:
+        return "a table of texts by name"
     names = {
         bool: "true or false",
         int: "a whole number",

@@ -11,6 +11,7 @@ from lingos_kernel.builtins.jobs import JobSyscalls
 from lingos_kernel.builtins.llm import LlmSyscalls
 from lingos_kernel.builtins.memory import MemSyscalls
 from lingos_kernel.builtins.model import ModelSyscalls
+from lingos_kernel.builtins.model_keep import ModelKeepSyscalls
 from lingos_kernel.builtins.mq import MqSyscalls
 from lingos_kernel.builtins.proc import ProcSyscalls
 from lingos_kernel.builtins.services import Services
@@ -44,6 +45,7 @@ def _maker(kind: Callable[[Services], object]) -> Callable[[Services], Any]:
 BUILTINS: Mapping[str, Callable[[Services], Any]] = {
     "llm": _maker(LlmSyscalls),
     "model": _maker(ModelSyscalls),
+    "model-keep": _maker(ModelKeepSyscalls),
     "proc": _maker(ProcSyscalls),
     "ctx": _maker(ContextSyscalls),
     "mem": _maker(MemSyscalls),

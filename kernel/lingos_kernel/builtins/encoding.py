@@ -31,11 +31,11 @@ async def encoded(
     characters = text if isinstance(text, int) else len(text)
     if characters < LONG_CHARACTERS:
         return encode()
-    most = model.loaded.context_tokens * MOST_CHARACTERS_PER_TOKEN
-    if characters > most:
+    context_tokens = model.stored.context_tokens
+    if 0 < context_tokens * MOST_CHARACTERS_PER_TOKEN < characters:
         raise PromptTooLong(
             f"the prompt has {characters} characters, and {model.name} takes"
-            f" {model.loaded.context_tokens} tokens",
+            f" {context_tokens} tokens",
             hint="shorten the prompt, or choose a model with a longer context",
         )
     return await on_pool(services, call, encode)

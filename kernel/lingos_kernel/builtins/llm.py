@@ -177,7 +177,7 @@ class LlmSyscalls:
         if not texts:
             raise InvalidArguments("texts is empty", hint="give at least one text")
         resident = await self._model(context, model, kind="encoder")
-        is_encoder = resident.loaded.kind == "encoder"
+        is_encoder = resident.stored.kind == "encoder"
         codec = resident.codec
 
         def encode() -> tuple[tuple[int, ...], ...]:

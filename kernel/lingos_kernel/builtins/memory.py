@@ -40,8 +40,9 @@ class MemSyscalls:
         Args:
             model: a stored model; the default when not given.
         """
-        resident = await self._services.residency.ensure(model, on_progress=pull_progress(context))
-        loaded = resident.loaded
+        residency = self._services.residency
+        resident = await residency.ensure(model, on_progress=pull_progress(context))
+        loaded = await residency.load(resident.stored)
         pages = pages_for(tokens)
         fits = loaded.pages // pages
         kv_bytes = pages * loaded.page_bytes

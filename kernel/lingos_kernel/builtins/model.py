@@ -24,6 +24,7 @@ class ModelSyscalls:
     def _described(self, stored: StoredModel) -> dict[str, Any]:
         described = {**asdict(stored), "path": str(stored.path)}
         described["loaded"] = stored.name in self._services.engine.models
+        described |= asdict(self._services.engine.keeper.residence(stored.name))
         return described
 
     @syscall("model.list", cost="io")
@@ -83,8 +84,7 @@ class ModelSyscalls:
         """
         residency = self._services.residency
         stored = await residency.find(name, on_progress=pull_progress(context))
-        resident = await residency.ensure(stored.name, kind=stored.kind)
-        return msgspec.to_builtins(resident.loaded)  # type: ignore[no-any-return]
+        return msgspec.to_builtins(await residency.load(stored))  # type: ignore[no-any-return]
 
     @syscall("model.unload", cost="engine")
     async def unload(self, name: str) -> dict[str, Any]:

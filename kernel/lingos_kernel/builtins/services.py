@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from lingos_kernel.builtins.generation import Generator
 from lingos_kernel.config import Config
-from lingos_kernel.engine.protocol import Engine
+from lingos_kernel.engine.budgeted import BudgetedEngine
+from lingos_kernel.engine.keeping import Keeping
 from lingos_kernel.engine.requests import Requests
 from lingos_kernel.engine.residency import Residency
 from lingos_kernel.models.progress import PullProgress
@@ -36,9 +37,10 @@ class Services:
     """The rooms that built-in syscalls use."""
 
     config: Config
-    engine: Engine
+    engine: BudgetedEngine
     store: ModelStore
     residency: Residency
+    keeping: Keeping
     processes: ProcessTable
     exits: Exits
     sessions: Sessions

@@ -1,4 +1,4 @@
-"""Which models are in memory: found in the store, pulled when they are defaults, loaded once."""
+"""Models for requests: found in the store, pulled when they are defaults, loaded when used."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lingos_kernel.config import Config
+from lingos_kernel.engine.budgeted import BudgetedEngine
 from lingos_kernel.engine.messages import ModelLoaded, ModelSpec
-from lingos_kernel.engine.protocol import Engine
 from lingos_kernel.errors import InvalidArguments, UnknownModel
+from lingos_kernel.memory.footprint import Footprint, estimate
+from lingos_kernel.models.description import read_json_object
 from lingos_kernel.models.progress import PullProgress
 from lingos_kernel.models.store import ModelStore, StoredModel
 from lingos_kernel.models.text_codec import TextCodec
@@ -20,16 +22,15 @@ OnProgress = Callable[[PullProgress], None]
 
 @dataclass(frozen=True, slots=True)
 class Resident:
-    """A model that is ready, with its tokenizer."""
+    """A model that requests may name, with its tokenizer; the first request loads it."""
 
     stored: StoredModel
-    loaded: ModelLoaded
     codec: TextCodec
 
     @property
     def name(self) -> str:
         """The name that engine requests use."""
-        return self.loaded.name
+        return self.stored.name
 
 
 class _Pull:
@@ -47,21 +48,22 @@ class _Pull:
 
 
 class Residency:
-    """Makes models ready on first use; concurrent requests for one model share the work."""
+    """Makes models known to the engine; concurrent pulls of one model share the work."""
 
-    def __init__(self, engine: Engine, store: ModelStore, config: Config) -> None:
+    def __init__(self, engine: BudgetedEngine, store: ModelStore, config: Config) -> None:
         self._engine = engine
         self._store = store
         self._config = config
         self._codecs: dict[str, TextCodec] = {}
+        self._reading: dict[str, asyncio.Lock] = {}
         self._pulls: dict[str, _Pull] = {}
-        self._loading: dict[str, asyncio.Lock] = {}
 
     async def ensure(
         self, name: str | None, *, kind: str = "causal", on_progress: OnProgress | None = None
     ) -> Resident:
-        """The model, ready; None means the configured default of the kind.
+        """The model, for requests to name; None means the configured default of the kind.
 
+        The first request that names it brings it into memory, once there is room.
         Pulls the model when it is a catalogue name that is not stored yet. Raises `UnknownModel`,
         `ModelError`, or `InvalidArguments` when the model is of another kind.
         """
@@ -71,10 +73,14 @@ class Residency:
                 f"{stored.name} is an {stored.kind}: it makes vectors, not text",
                 hint="use it with llm.embed, or choose a causal model (lingos models)",
             )
-        async with self._loading.setdefault(stored.name, asyncio.Lock()):
-            loaded = await self._engine.load(self.spec(stored))
-            codec = await self.codec(stored)
-        return Resident(stored, loaded, codec)
+        codec = await self.codec(stored)
+        self._introduce(stored)
+        return Resident(stored, codec)
+
+    async def load(self, stored: StoredModel) -> ModelLoaded:
+        """Bring a model into memory before a request does, once there is room."""
+        self._introduce(stored)
+        return await self._engine.load(self.spec(stored))
 
     async def find(
         self, name: str | None, *, kind: str = "causal", on_progress: OnProgress | None = None
@@ -135,12 +141,25 @@ class Residency:
             kv_bytes=engine.kv_bytes,
         )
 
+    def _introduce(self, stored: StoredModel) -> None:
+        def footprint(dtype: str) -> Footprint:
+            return estimate(
+                read_json_object(stored.path / "config.json"),
+                parameters=stored.parameters,
+                context_tokens=stored.context_tokens,
+                dtype=dtype,
+                is_causal=stored.kind == "causal",
+            )
+
+        self._engine.introduce(self.spec(stored), footprint)
+
     async def codec(self, stored: StoredModel) -> TextCodec:
         """The model's tokenizer, read once; needs no loaded weights."""
-        codec = self._codecs.get(stored.id)
-        if codec is None:
-            codec = await asyncio.to_thread(TextCodec.load, stored.path)
-            self._codecs[stored.id] = codec
+        async with self._reading.setdefault(stored.id, asyncio.Lock()):
+            codec = self._codecs.get(stored.id)
+            if codec is None:
+                codec = await asyncio.to_thread(TextCodec.load, stored.path)
+                self._codecs[stored.id] = codec
         return codec
 
     async def unload(self, name: str) -> None:

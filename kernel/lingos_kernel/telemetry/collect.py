@@ -5,21 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass, field
 
 import lingos_kernel
 from lingos_kernel.config import Config
-from lingos_kernel.engine.messages import (
-    DeviceInfo,
-    EngineStats,
-    ModelLoaded,
-    ModelStats,
-    SequenceStats,
-)
-from lingos_kernel.engine.protocol import Engine
+from lingos_kernel.engine.budgeted import BudgetedEngine
+from lingos_kernel.engine.messages import DeviceInfo, EngineStats
 from lingos_kernel.engine.requests import Requests
-from lingos_kernel.models.store import ModelStore, StoredModel
+from lingos_kernel.engine.stat_rows import SequenceStats
+from lingos_kernel.models.store import ModelStore
 from lingos_kernel.processes.process import Process
 from lingos_kernel.processes.table import ProcessTable
 from lingos_kernel.queue.broker import Broker
@@ -28,12 +23,12 @@ from lingos_kernel.queue.rows import QueueState
 from lingos_kernel.queue.topics import Topics
 from lingos_kernel.syscalls.dispatch import Dispatcher
 from lingos_kernel.telemetry.devices import DeviceReading, read_device
+from lingos_kernel.telemetry.model_rows import model_rows
 from lingos_kernel.telemetry.snapshot import (
     CallRow,
     DeviceRow,
     KernelRow,
     LockRow,
-    ModelRow,
     ProcessRow,
     QueueRow,
     Rates,
@@ -50,7 +45,7 @@ class Sources:
     """The rooms that a snapshot is read from."""
 
     config: Config
-    engine: Engine
+    engine: BudgetedEngine
     store: ModelStore
     processes: ProcessTable
     requests: Requests
@@ -79,7 +74,7 @@ async def collect(sources: Sources) -> Snapshot:
     return Snapshot(
         time_s=time.time(),
         kernel=_kernel_row(sources, now),
-        devices=(_device_row(device, reading, stats),),
+        devices=(_device_row(device, reading, stats, sources.engine.keeper.weights.budget_bytes),),
         rates=_rates(stats),
         sums=sums(stats, loaded, pool_sums, sources.dispatcher.books.timings()),
         processes=tuple(
@@ -91,7 +86,7 @@ async def collect(sources: Sources) -> Snapshot:
         threads=tuple(ThreadRow(*astuple(row)) for row in sources.pool.rows()),
         locks=tuple(LockRow(*astuple(row)) for row in sources.locks.rows()),
         queues=_queue_rows(sources, jobs),
-        models=_model_rows(stored, stats, loaded, device.name),
+        models=model_rows(stored, stats, sources.engine, device.name),
     )
 
 
@@ -157,7 +152,9 @@ def _call_rows(dispatcher: Dispatcher) -> tuple[CallRow, ...]:
     return tuple(CallRow(*astuple(state)) for state in dispatcher.calls())
 
 
-def _device_row(device: DeviceInfo, reading: DeviceReading, stats: EngineStats) -> DeviceRow:
+def _device_row(
+    device: DeviceInfo, reading: DeviceReading, stats: EngineStats, budget_bytes: int
+) -> DeviceRow:
     weights = sum(model.weight_bytes for model in stats.models)
     kv_total = sum(model.page_bytes * model.pages_total for model in stats.models)
     kv_used = sum(model.page_bytes * model.pages_used for model in stats.models)
@@ -168,7 +165,7 @@ def _device_row(device: DeviceInfo, reading: DeviceReading, stats: EngineStats) 
         name=device.name,
         description=device.description,
         total_bytes=reading.total_bytes,
-        budget_bytes=weights + kv_total,
+        budget_bytes=budget_bytes or weights + kv_total,
         weights_bytes=weights,
         kv_total_bytes=kv_total,
         kv_used_bytes=kv_used,
@@ -194,42 +191,4 @@ def _rates(stats: EngineStats) -> Rates:
         cached_tokens_total=stats.cached_tokens_total,
         step_s=stats.step_s,
         floor_share=stats.floor_share,
-    )
-
-
-def _model_rows(
-    stored: Iterable[StoredModel],
-    stats: EngineStats,
-    loaded: Mapping[str, ModelLoaded],
-    device: str,
-) -> tuple[ModelRow, ...]:
-    by_name = {model.name: model for model in stats.models}
-    rows = [_model_row(model, by_name.get(model.name), loaded, device) for model in stored]
-    return tuple(sorted(rows, key=lambda row: row.name))
-
-
-def _model_row(
-    stored: StoredModel,
-    stats: ModelStats | None,
-    loaded: Mapping[str, ModelLoaded],
-    device: str,
-) -> ModelRow:
-    ready = loaded.get(stored.name)
-    live = stats or ModelStats(stored.name, 0, 0, 0, 0, 0, 0, 0, 0)
-    is_busy = bool(live.running or live.waiting)
-    return ModelRow(
-        name=stored.name,
-        state=("busy" if is_busy else "ready") if ready else "stored",
-        kind=stored.kind,
-        parameters=stored.parameters,
-        weight_bytes=ready.weight_bytes if ready else 0,
-        kv_bytes=ready.kv_bytes if ready else 0,
-        kv_used_bytes=live.page_bytes * live.pages_used,
-        kv_cached_bytes=live.page_bytes * live.pages_cached,
-        context_tokens=ready.context_tokens if ready else stored.context_tokens,
-        running=live.running,
-        waiting=live.waiting,
-        device=device if ready else "",
-        pinned=False,
-        idle_s=0.0,
     )

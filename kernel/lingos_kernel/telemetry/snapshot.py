@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from lingos_kernel.engine.messages import SequenceStats
+from lingos_kernel.engine.stat_rows import SequenceStats
 
 
 class Picture(msgspec.Struct, frozen=True):
@@ -96,7 +96,7 @@ class ModelRow(Picture, frozen=True):
 
     name: str
     state: str
-    """stored, loading, ready, busy."""
+    """stored, waiting (for room), loading, ready, busy, leaving."""
     kind: str
     parameters: int
     weight_bytes: int
@@ -109,6 +109,14 @@ class ModelRow(Picture, frozen=True):
     device: str
     pinned: bool
     idle_s: float
+    ttl_s: float = 0.0
+    """It leaves the memory after being idle for so long; 0: it stays."""
+    users: int = 0
+    """Requests that use it."""
+    reserved: str = ""
+    """The tenant that keeps it in memory for a time."""
+    why: str = ""
+    """What the requests that wait for it wait for."""
 
 
 class DeviceRow(Picture, frozen=True):
@@ -118,7 +126,7 @@ class DeviceRow(Picture, frozen=True):
     description: str
     total_bytes: int
     budget_bytes: int
-    """What LingOS may use (M in the sums)."""
+    """What the weights and KV pools of all models may take together."""
     weights_bytes: int
     kv_total_bytes: int
     kv_used_bytes: int
@@ -151,9 +159,9 @@ class Sums(Picture, frozen=True):
     """The sums of the source papers, with their terms (see docs/reference/sums.md)."""
 
     memory_budget_bytes: int
-    """M"""
+    """M: weights and KV pools of the models in memory"""
     memory_per_inference_bytes: float
-    """C: weights share plus KV bytes per token times expected tokens."""
+    """C: weights share plus the KV pages that an inference needs, as measured."""
     inferences_that_fit: int
     """N = M // C"""
     load: float

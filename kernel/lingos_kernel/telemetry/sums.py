@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from lingos_kernel.engine.messages import EngineStats, ModelLoaded
+from lingos_kernel.memory.pages import PAGE_SLOTS
 from lingos_kernel.telemetry.snapshot import Sums
 from lingos_kernel.threads.sizing import ThreadSums
 
@@ -37,7 +38,10 @@ def sums(
 
 
 def inference_bytes(stats: EngineStats, loaded: Mapping[str, ModelLoaded]) -> float:
-    """C: the KV bytes of one inference's expected tokens, plus its share of the weights.
+    """C: the KV bytes of one inference, plus its share of the weights.
+
+    The KV bytes are those that the latest inferences needed, as the engine measured; before enough
+    have ended, those of the tokens that the running ones have now.
 
     The weights are shared by the n inferences that fit: C = KV + W / n with n = KV budget // KV,
     so that n inferences of cost C fill the budget M = W + KV budget.
@@ -45,10 +49,19 @@ def inference_bytes(stats: EngineStats, loaded: Mapping[str, ModelLoaded]) -> fl
     models = [model for model in loaded.values() if model.page_bytes]
     if not models:
         return 0.0
+    measured = [
+        model.pages_per_inference * model.page_bytes
+        for model in stats.models
+        if model.pages_per_inference
+    ]
     lengths = [s.prompt_tokens + s.output_tokens for s in stats.sequences]
     expected = sum(lengths) / len(lengths) if lengths else EXPECTED_TOKENS
     weights = sum(model.weight_bytes for model in loaded.values())
     kv_budget = sum(model.kv_bytes for model in models)
     page_bytes = sum(model.page_bytes for model in models) / len(models)
-    kv = math.ceil(max(expected, 1) / 16) * page_bytes
+    kv = (
+        sum(measured) / len(measured)
+        if measured
+        else math.ceil(max(expected, 1) / PAGE_SLOTS) * page_bytes
+    )
     return kv + weights / max(kv_budget // kv, 1)

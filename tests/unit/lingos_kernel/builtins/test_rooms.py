@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lingos_kernel.engine.messages import SetPolicy
+from lingos_kernel.engine.messages import Generate, SetPolicy
 from lingos_kernel.errors import (
     Cancelled,
     ConfigError,
@@ -83,7 +83,7 @@ async def test_nice_reaches_the_running_request(make_kernel: Any) -> None:
     async with make_kernel(step=True) as kernel:
         ann = Person(kernel, "chat")
         call = ann.start("llm.complete", prompt="Hi")
-        while not kernel.built.requests.of(ann.pid):
+        while not any(isinstance(command, Generate) for command in kernel.engine.commands):
             await asyncio.sleep(0)
         assert (await kernel.call("proc.nice", pid=ann.pid, priority=7))["before"] == 0
         commands = [type(command).__name__ for command in kernel.engine.commands]

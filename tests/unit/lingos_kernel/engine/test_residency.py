@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from lingos_kernel.engine.budgeted import BudgetedEngine
 from lingos_kernel.engine.residency import Residency
 from lingos_kernel.errors import Cancelled, InvalidArguments, UnknownModel
 from lingos_kernel.models.catalogue import CatalogueEntry
@@ -50,10 +51,10 @@ class SlowStore(ModelStore):
 
 
 @pytest.fixture
-def parts(tmp_path: Path) -> tuple[ScriptedEngine, SlowStore, Residency]:
+def parts(tmp_path: Path) -> tuple[BudgetedEngine, SlowStore, Residency]:
     """An engine, a store whose pulls are slow, and the residency on them."""
     config = scripted_config(tmp_path)
-    engine, store = ScriptedEngine(), SlowStore(scripted_store(config.models.store))
+    engine, store = BudgetedEngine(ScriptedEngine()), SlowStore(scripted_store(config.models.store))
     return engine, store, Residency(engine, store, config)
 
 

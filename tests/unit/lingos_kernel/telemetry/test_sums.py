@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lingos_kernel.engine.messages import EngineStats, ModelLoaded, ModelStats, SequenceStats
+from lingos_kernel.engine.messages import EngineStats, ModelLoaded
+from lingos_kernel.engine.stat_rows import ModelStats, SequenceStats
 from lingos_kernel.telemetry.sums import EXPECTED_TOKENS, inference_bytes, sums
 from lingos_kernel.threads.sizing import ThreadSums
 

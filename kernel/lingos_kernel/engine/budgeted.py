@@ -1,0 +1,301 @@
+"""An engine whose models share one memory budget: loaded when asked for, unloaded when in the way.
+
+A request brings its model: it waits here until the model is in memory, then it goes to the engine
+and uses the model until it ends. Between two requests of a conversation the model is free to go:
+so a request that waits for another model, even from within a tool call, cannot block itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from itertools import count
+
+from msgspec.structs import replace
+
+from lingos_kernel.engine.messages import (
+    DeviceInfo,
+    Embed,
+    Embedded,
+    EngineStats,
+    Generate,
+    HoldPages,
+    ModelLoaded,
+    ModelSpec,
+    SamplingParams,
+    SequenceOutput,
+)
+from lingos_kernel.engine.protocol import Engine
+from lingos_kernel.engine.stat_rows import SequenceStats
+from lingos_kernel.engine.weights_keeper import Estimate, WeightsKeeper
+from lingos_kernel.errors import InvalidArguments, UnknownName
+from lingos_kernel.memory.claims import Claim, claims_line
+from lingos_kernel.memory.footprint import Footprint
+
+
+class BudgetedEngine:
+    """An `Engine` around another one. What is asked of it before `start` goes to that as it is."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        memory_bytes: int = 0,
+        idle_unload_s: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`memory_bytes` 0: a share of the device. `idle_unload_s` 0: idle models stay."""
+        self.inner = engine
+        self.keeper = WeightsKeeper(
+            engine, memory_bytes=memory_bytes, idle_unload_s=idle_unload_s, clock=clock
+        )
+        self._clock = clock
+        self._requests: dict[str, Generate | Embed] = {}
+        """Those that wait for their model, or use it."""
+        self._loads = count()
+        self._is_started = False
+
+    async def start(self) -> None:
+        """Bring the engine up; raises `EngineDied` when it cannot."""
+        self._is_started = True
+        await self.inner.start()
+        self.keeper.pump()
+
+    async def stop(self) -> None:
+        """End it; requests that wait or run end in `Cancelled`. Safe to call twice."""
+        self._is_started = False
+        await self.keeper.stop()
+        await self.inner.stop()
+
+    # Models
+
+    def introduce(self, spec: ModelSpec, estimate: Estimate | None = None) -> None:
+        """Know a model, so that the first request for it loads it.
+
+        `estimate` tells what it will take. Raises `ModelInUse` when the name is taken.
+        """
+        self.keeper.introduce(spec, estimate or _unknown)
+
+    async def load(self, spec: ModelSpec) -> ModelLoaded:
+        """Make a model ready, once there is room for it; at once when it already is.
+
+        Raises `ModelError`, and `OutOfMemory` with the sums when there can be no room.
+        """
+        if not self._is_started:
+            return await self.inner.load(spec)
+        await self._up()
+        if not self.keeper.knows(spec.name):
+            self.introduce(spec)
+        user = f"load:{next(self._loads)}"
+        await self.keeper.acquire(user, spec.name, tenant="", priority=0)
+        loaded = self.inner.models[spec.name]
+        self.keeper.release(user, spec.name)
+        return loaded
+
+    async def unload(self, name: str) -> None:
+        """Free an idle model; raises `UnknownModel`, or `ModelInUse` while something uses it."""
+        await self.keeper.unload(name)
+
+    # Requests
+
+    async def generate(self, request: Generate) -> AsyncGenerator[SequenceOutput, None]:
+        """Stream the outputs of a request until every choice has a finish_reason.
+
+        Its place, priority and time limits count from here on. Closing the generator early
+        cancels the request. Raises any `LingOSError` that the request ends in.
+        """
+        async with self._using(request, tenant=request.tenant) as waited_s:
+            request = self._now(request, waited_s)
+            stream = self.inner.generate(request)
+            try:
+                async for output in stream:
+                    yield with_waited(output, waited_s) if waited_s else output
+            finally:
+                await stream.aclose()
+
+    async def embed(self, request: Embed) -> Embedded:
+        """The vectors of the inputs; cancelling the awaiting task cancels the request."""
+        async with self._using(request, tenant=""):
+            now = self._requests[request.request_id]
+            assert isinstance(now, Embed)
+            return await self.inner.embed(now)
+
+    async def fork(
+        self, request_id: str, new_request_id: str, params: SamplingParams | None = None
+    ) -> AsyncGenerator[SequenceOutput, None]:
+        """Branch a running request in mid-generation; streams the branch from here on.
+
+        Raises `UnknownName` when no such request is running.
+        """
+        parent = self._requests.get(request_id)
+        if parent is None or request_id in self.keeper.claims:
+            raise UnknownName(f"no request {request_id} is running", hint="it may have ended")
+        self._check_new(new_request_id)
+        model = parent.model
+        self._requests[new_request_id] = parent
+        self.keeper.use(new_request_id, model)
+        stream = self.inner.fork(request_id, new_request_id, params)
+        try:
+            async for output in stream:
+                yield output
+        finally:
+            await stream.aclose()
+            del self._requests[new_request_id]
+            self.keeper.release(new_request_id, model)
+
+    def set_priority(self, request_id: str, priority: int) -> None:
+        """Renice; unknown (finished) requests are ignored."""
+        if claim := self.keeper.claims.get(request_id):
+            claim.priority = priority
+            request = self._requests[request_id]
+            self._requests[request_id] = replace(request, priority=priority)
+            self.keeper.pump()
+        else:
+            self.inner.set_priority(request_id, priority)
+
+    def set_policy(self, name: str, tenant_weights: Mapping[str, float] | None = None) -> None:
+        """Schedule by another policy from the next step on."""
+        self.inner.set_policy(name, tenant_weights)
+
+    def hold_pages(self, hold: HoldPages) -> Awaitable[int]:
+        """Keep the pages of a prefix for a while; they go with the model, should that go."""
+        return self.inner.hold_pages(hold)
+
+    def release_pages(self, hold_id: str) -> None:
+        """End a hold; unknown ones are ignored."""
+        self.inner.release_pages(hold_id)
+
+    def pause(self, request_id: str) -> None:
+        """Hold a request; one that waits for its model keeps its place and lets others go first."""
+        self._hold(request_id, True)
+
+    def resume(self, request_id: str) -> None:
+        """Let a held request go on; unknown ones are ignored."""
+        self._hold(request_id, False)
+
+    def _hold(self, request_id: str, is_held: bool) -> None:
+        if claim := self.keeper.claims.get(request_id):
+            claim.is_held = is_held
+            self.keeper.pump()
+        elif is_held:
+            self.inner.pause(request_id)
+        else:
+            self.inner.resume(request_id)
+
+    @asynccontextmanager
+    async def _using(self, request: Generate | Embed, *, tenant: str) -> AsyncIterator[float]:
+        """While the block runs the request's model is in memory; gives the seconds it waited."""
+        request_id, model = request.request_id, request.model
+        began_s = self._clock()
+        await self._up()
+        self._check_new(request_id)
+        self._requests[request_id] = request
+        try:
+            await self.keeper.acquire(request_id, model, tenant=tenant, priority=request.priority)
+            try:
+                yield self._clock() - began_s
+            finally:
+                self.keeper.release(request_id, model)
+        finally:
+            del self._requests[request_id]
+
+    async def _up(self) -> None:
+        """Wait until the device is known: what fits depends on it."""
+        if self._is_started and self.inner.device is None:
+            await self.inner.start()
+
+    def _check_new(self, request_id: str) -> None:
+        if request_id in self._requests:
+            raise InvalidArguments(f"the request id {request_id} is in flight")
+
+    def _now(self, request: Generate, waited_s: float) -> Generate:
+        """The request as it is after the wait."""
+        latest = self._requests[request.request_id]
+        assert isinstance(latest, Generate)
+        if latest.deadline_s is None:
+            return latest
+        return replace(latest, deadline_s=latest.deadline_s - waited_s)
+
+    # What is known
+
+    @property
+    def models(self) -> dict[str, ModelLoaded]:
+        """The models that are ready, by name."""
+        return self.inner.models
+
+    @property
+    def stats(self) -> EngineStats:
+        """The newest statistics, with the requests that wait for their model."""
+        stats = self.inner.stats
+        claims = self.keeper.claims
+        if not len(claims):
+            return stats
+        places, now_s = claims_line(claims), self._clock()
+        waiting = tuple(
+            _waiting_stats(claim, self._requests[claim.id], places[claim.id], now_s)
+            for claim in claims
+            if claim.id in self._requests
+        )
+        return replace(stats, sequences=stats.sequences + waiting)
+
+    @property
+    def device(self) -> DeviceInfo | None:
+        """What the engine runs on; None before start."""
+        return self.inner.device
+
+    @property
+    def os_pid(self) -> int | None:
+        """The pid of the engine's process; None before start."""
+        return self.inner.os_pid
+
+    @property
+    def restarts(self) -> int:
+        """How often the engine died and was brought back."""
+        return self.inner.restarts
+
+
+def with_waited(output: SequenceOutput, waited_s: float) -> SequenceOutput:
+    """An output whose usage, if it has one, counts the time that the request waited before."""
+    usage = output.usage
+    if usage is None:
+        return output
+    first_s = usage.first_token_s
+    usage = replace(
+        usage,
+        queue_s=usage.queue_s + waited_s,
+        first_token_s=None if first_s is None else first_s + waited_s,
+        total_s=usage.total_s + waited_s,
+    )
+    return replace(output, usage=usage)
+
+
+def _unknown(dtype: str) -> Footprint:  # noqa: ARG001 - as `Estimate` has it
+    """Of a model about which nothing was told; the engine will find out."""
+    return Footprint(0, 0, 0)
+
+
+def _waiting_stats(
+    claim: Claim, request: Generate | Embed, position: int, now_s: float
+) -> SequenceStats:
+    prompt = request.prompt_ids if isinstance(request, Generate) else sum(request.inputs, ())
+    return SequenceStats(
+        request_id=claim.id,
+        choice=0,
+        pid=request.pid,
+        model=claim.model,
+        state="paused" if claim.is_held else "waiting",
+        priority=claim.priority,
+        queue_position=position,
+        prompt_tokens=len(prompt),
+        computed_tokens=0,
+        output_tokens=0,
+        cached_tokens=0,
+        pages=0,
+        kv_bytes=0,
+        waited_s=now_s - claim.arrival_s,
+        running_s=0.0,
+        first_token_s=None,
+        tokens_per_s=0.0,
+        preemptions=0,
+    )

@@ -1,0 +1,44 @@
+"""How many inferences a KV pool takes at a time: N = M // C, with C as it was measured."""
+
+from __future__ import annotations
+
+from collections import deque
+
+WINDOW = 64
+"""Inferences over which C is a mean."""
+LEAST = 8
+"""Before so many have ended nothing is held back."""
+
+
+class Admission:
+    """Keeps the load L = N_running x C / M of one model's KV pool at or below 1.
+
+    M and C are counted in pages. C is the mean of what the latest inferences held when they
+    ended, less the pages that they had found in the prefix tree: those are shared. A model's
+    weights stand on both sides of N = M // C (M = W + pool, C = W / N + pages) and cancel out.
+    """
+
+    def __init__(self, pages: int) -> None:
+        """`pages` are those of the pool: M."""
+        self._pages = pages
+        self._ended: deque[int] = deque(maxlen=WINDOW)
+        self._sum = 0
+
+    def observe(self, pages: int) -> None:
+        """An inference has ended that held so many pages of its own."""
+        if len(self._ended) == WINDOW:
+            self._sum -= self._ended[0]
+        self._ended.append(pages)
+        self._sum += pages
+
+    @property
+    def pages_per_inference(self) -> float:
+        """C, at least one page; 0 while too few inferences have ended to tell."""
+        if len(self._ended) < LEAST:
+            return 0.0
+        return max(self._sum / len(self._ended), 1.0)
+
+    def limit(self, most: int) -> int:
+        """How many may run at a time: N, at least 1 and no more than `most`."""
+        each = self.pages_per_inference
+        return max(min(most, int(self._pages / each)), 1) if each else most
