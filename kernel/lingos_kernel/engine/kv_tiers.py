@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from lingos_kernel.engine.messages import TierStats
+from lingos_kernel.engine.stat_rows import TierStats
 from lingos_kernel.engine.tier import Tier
 from lingos_kernel.memory.ledger import PageLedger
 from lingos_kernel.memory.pages import PAGE_SLOTS
@@ -146,7 +146,7 @@ class KvTiers:
     def close(self, ledger: PageLedger) -> None:
         """Leave; as much as possible of what is cached goes where it outlives the engine."""
         keeper = next((t for t in self._tiers if t.outlives_engine and not t.off_reason), None)
-        if keeper:
+        if keeper is not None:
             self._save(keeper, ledger)
         for tier in self._tiers:
             tier.close()
@@ -193,7 +193,9 @@ class KvTiers:
             left_s = deadline_s - self._clock()
             if left_s < 0 or len(saved) >= most:
                 break
-            if key not in keeper and not keeper.put(key, row, priority, _forget):
+            if key in keeper:
+                keeper.touch(key, priority)
+            elif not keeper.put(key, row, priority, _forget):
                 keeper.flush(left_s)  # too much is unwritten, if it is not the disk that failed
                 keeper.put(key, row, priority, _forget)
             saved.append((key, priority))
