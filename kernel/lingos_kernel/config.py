@@ -113,6 +113,16 @@ class ShellConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ShellConfig:
+    """The terminal interface."""
+
+    theme: str = "lingos-dark"
+    """A theme's name; ansi-dark and ansi-light take the terminal's own sixteen colours."""
+    keys: Mapping[str, str] = field(default_factory=dict)
+    """Other keys, by the id of what they do (docs/reference/tui.md lists the ids)."""
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigValue:
     """One setting, and where its value came from."""
 

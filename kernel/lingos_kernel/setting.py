@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ class Setting:
 
 TEXTS = Mapping[str, str]
 """The type of a table of texts by name."""
+NUMBERS = Mapping[str, float]
+"""The type of a table of numbers by name; bounds are those of each."""
 _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 
 
@@ -36,6 +39,8 @@ def parse(setting: Setting, text: str) -> Any:
     if setting.kind == TEXTS:
         pairs = [part.partition("=") for part in text.split(";") if part.strip()]
         return {name.strip(): value.strip() for name, _, value in pairs}
+    if setting.kind == NUMBERS:
+        return _parse_numbers(text)
     folded = text.strip().lower()
     if setting.kind is bool:
         return True if folded in _TRUE else False if folded in _FALSE else text
@@ -45,6 +50,15 @@ def parse(setting: Setting, text: str) -> Any:
         except ValueError:
             return text
     return text
+
+
+def _parse_numbers(text: str) -> Any:
+    """`one=3, two=0.5` as a table, or the text itself."""
+    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+    try:
+        return {name.strip(): float(number) for name, _, number in pairs}
+    except ValueError:
+        return text
 
 
 def check(setting: Setting, value: Any, where: str, base: Path | None = None) -> Any:
@@ -60,6 +74,8 @@ def check(setting: Setting, value: Any, where: str, base: Path | None = None) ->
             good = tuple(value)
     elif kind == TEXTS:
         good = dict(value) if _is_texts(value) else wrong
+    elif kind == NUMBERS:
+        good = dict(value) if _is_numbers(value, setting.bounds) else wrong
     elif get_origin(kind) is Literal:
         good = value if value in get_args(kind) else wrong
     elif _is_a(value, kind) and _within(value, setting.bounds):
@@ -74,6 +90,13 @@ def check(setting: Setting, value: Any, where: str, base: Path | None = None) ->
 
 def _is_texts(value: Any) -> bool:
     return isinstance(value, Mapping) and all(isinstance(text, str) for text in value.values())
+
+
+def _is_numbers(value: Any, bounds: Mapping[str, Any]) -> bool:
+    return isinstance(value, Mapping) and all(
+        _is_a(number, float) and math.isfinite(number) and _within(number, bounds)
+        for number in value.values()
+    )
 
 
 def _is_a(value: Any, kind: Any) -> bool:
@@ -94,6 +117,7 @@ def _allowed(setting: Setting) -> str:
     if setting.kind == TEXTS:
         return "a table of texts by name"
     names = {
+        NUMBERS: "a table of numbers by name, each",
         bool: "true or false",
         int: "a whole number",
         float: "a number",

@@ -15,7 +15,7 @@ from lingos_shell.invocation import (
     settings_option,
     verbose_option,
 )
-from lingos_shell.output import OutputClosed, silence
+from lingos_shell.output import OutputClosed, is_screen, silence
 from lingos_shell.registry import LingOSGroup
 
 EPILOG = """\b
@@ -35,11 +35,13 @@ Plugins add commands and syscalls: `lingos plugins`, `lingos syscalls`."""
 @local_option
 @verbose_option
 @settings_option
+@click.option("--readonly", is_flag=True, help="Terminal interface: look, change nothing.")
 @click.pass_context
-def cli(context: click.Context, *, version: bool) -> None:
+def cli(context: click.Context, *, version: bool, readonly: bool) -> None:
     """LingOS: an operating system for language models.
 
-    Without a command, talks with the default model.
+    Without a command: the terminal interface, or, where stdin or stdout is no terminal, a
+    conversation with the default model, line by line.
     """
     if version:
         from lingos_kernel import __version__
@@ -49,6 +51,12 @@ def cli(context: click.Context, *, version: bool) -> None:
         write_json({"version": __version__}) if as_json else write_line(f"lingos {__version__}")
         context.exit()
     if context.invoked_subcommand is None:
+        invocation = context.ensure_object(Invocation)
+        if is_screen() and not invocation.as_json:
+            from lingos_shell.tui.start import start
+
+            start(invocation, is_readonly=readonly)
+            return
         from lingos_shell.commands.chat import command
 
         context.invoke(command)

@@ -77,6 +77,12 @@ def is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and not stream.closed and stream.isatty()
 
 
+def is_screen() -> bool:
+    """Whether a person sits at a terminal on which whole screens can be drawn."""
+    is_smart = os.environ.get("TERM", "") not in ("", "dumb", "unknown")
+    return is_smart and all(map(is_terminal, (sys.stdin, sys.stdout, sys.stderr)))
+
+
 def _encode(data: Any) -> bytes:
     import msgspec
 

@@ -1,0 +1,1 @@
+"""The terminal interface (Textual): sessions beside a live picture of the scheduler."""

@@ -1,0 +1,173 @@
+"""The terminal application: its screens, its keys, and its one connection to the kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual import work
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+
+from lingos_shell.tui.link import PERIOD_S, Connect, KernelLink, LinkStatus
+from lingos_shell.tui.registry import MAIN, SCREENS, TOP, ScreenEntry
+from lingos_shell.tui.scheduler.model import SchedulerModel
+from lingos_shell.tui.themes import DEFAULT_THEME, ROLE_CSS, THEMES, VARIABLES
+
+if TYPE_CHECKING:
+    from textual.screen import Screen
+
+    from lingos_kernel.client.protocol import KernelClient
+    from lingos_kernel.telemetry.snapshot import Snapshot
+
+
+class LingOSApp(App[None]):
+    """Sessions and scheduler. The kernel is attached, or started, behind the first frame."""
+
+    TITLE = "LingOS"
+    DEFAULT_MODE = MAIN
+    COMMAND = "lingos"
+    """What our process is called in the kernel's table."""
+    ENABLE_COMMAND_PALETTE = True
+    COMMAND_PALETTE_BINDING = "ctrl+p"
+    CSS = ROLE_CSS
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f1", "help", "help", id="app.help", tooltip="The keys that work here"),
+        *(
+            Binding(entry.key, f"open_screen('{entry.name}')", entry.name, id=entry.id,
+                    tooltip=entry.about)
+            for entry in SCREENS
+            if entry.key
+        ),
+        Binding("ctrl+p", "command_palette", "palette", id="app.palette", priority=True,
+                tooltip="Everything that can be done, by name"),
+        Binding("ctrl+q", "quit", "quit", id="app.quit", priority=True,
+                tooltip="Leave; the kernel and what runs there go on"),
+    ]  # fmt: skip
+
+    def __init__(
+        self,
+        connect: Connect,
+        *,
+        is_readonly: bool = False,
+        may_start: bool = True,
+        theme: str = DEFAULT_THEME,
+        keys: Mapping[str, str] | None = None,
+        period_s: float = PERIOD_S,
+    ) -> None:
+        """`keys`: other keys by the id of what they do (`{"app.quit": "ctrl+x"}`)."""
+        super().__init__()
+        self.is_readonly = is_readonly
+        self.scheduler = SchedulerModel()
+        self.link = KernelLink(
+            connect,
+            on_status=self._status_changed,
+            on_snapshot=self._snapshot_came,
+            may_start=may_start,
+            command=self.COMMAND,
+            period_s=period_s,
+        )
+        for own in THEMES:
+            self.register_theme(own)
+        self.theme = theme
+        for entry in SCREENS:
+            self.add_mode(entry.name, partial(self._make_screen, entry))
+        if keys:
+            self.set_keymap(dict(keys))
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        """Colours of our roles for themes that do not know them."""
+        return VARIABLES
+
+    def _make_screen(self, entry: ScreenEntry) -> Screen[Any]:
+        return entry.make(self)
+
+    def on_mount(self) -> None:
+        """The kernel is sought once the first frame is painted."""
+        self.call_after_refresh(self.keep_attached)
+
+    @work(exclusive=True, group="link")
+    async def keep_attached(self) -> None:
+        """Attach, and deliver snapshots, as long as the program runs."""
+        await self.link.run()
+
+    async def kernel_client(self) -> KernelClient:
+        """The client, as soon as it is attached."""
+        return await self.link.client()
+
+    # What the connection tells
+
+    def _status_changed(self, status: LinkStatus) -> None:
+        if status.state == "attached" and status.restarts:
+            self.notify("the kernel is back; attached again")
+        self._draw_title()
+
+    def _snapshot_came(self, snapshot: Snapshot) -> None:
+        self.scheduler.take(snapshot)
+        self.draw()
+
+    def draw(self) -> None:
+        """Draw what the scheduler shows on the open screen."""
+        from lingos_shell.tui.scheduler.pane import SchedulerPane
+
+        self._draw_title()
+        for pane in self.screen.query(SchedulerPane):
+            if pane.display:
+                pane.redraw()
+
+    def _draw_title(self) -> None:
+        from lingos_shell.tui.title import TitleBar, title_line
+
+        note = "read-only" if self.is_readonly else ""
+        for bar in self.screen.query(TitleBar):
+            bar.show(
+                lambda width: [title_line(self.link.status, self.scheduler.latest, note, width)]
+            )
+
+    # Screens
+
+    def action_open_screen(self, name: str) -> None:
+        """Open a screen; from there, go back to the main one."""
+        wanted = MAIN if self.current_mode == name else name
+        self.switch_mode(wanted)
+        self.call_after_refresh(self.draw)
+
+    def action_leave_top(self) -> None:
+        """Back to the main screen; `lingos top` ends."""
+        if self.DEFAULT_MODE == TOP:
+            self.exit()
+        else:
+            self.action_open_screen(TOP)
+
+    def action_help(self) -> None:
+        """Show the keys that work here."""
+        from lingos_shell.tui.help import help_page
+
+        self.push_screen(help_page(self))
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """What the palette lists: screens, the pane's actions, then Textual's own."""
+        for entry in SCREENS:
+            yield SystemCommand(
+                f"Open {entry.title}", entry.about, partial(self.action_open_screen, entry.name)
+            )
+        yield from self._pane_commands(screen)
+        yield from super().get_system_commands(screen)
+
+    def _pane_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        from lingos_shell.tui.scheduler.keys import PANE_KEYS
+        from lingos_shell.tui.scheduler.pane import SchedulerPane
+
+        for pane in screen.query(SchedulerPane):
+            for key in PANE_KEYS:
+                action: Callable[[], Any] = partial(pane.run_action, key.action)
+                title = f"Scheduler: {key.action.replace('_', ' ')}"
+                yield SystemCommand(title, key.about, action)
+
+
+class TopApp(LingOSApp):
+    """`lingos top`: begins with the scheduler on the whole screen."""
+
+    DEFAULT_MODE = TOP
+    COMMAND = "lingos top"

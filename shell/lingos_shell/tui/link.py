@@ -1,0 +1,135 @@
+"""The terminal interface's connection to the kernel: it starts one, loses it, finds it again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from lingos_kernel.errors import KernelUnavailable, LingOSError
+
+if TYPE_CHECKING:
+    from lingos_kernel.client.protocol import KernelClient
+    from lingos_kernel.telemetry.snapshot import Snapshot
+
+LinkState = Literal["starting", "attached", "lost"]
+Connect = Callable[[bool], Awaitable["KernelClient"]]
+"""Makes a client; the argument says whether a kernel may be started."""
+
+PERIOD_S = 0.25
+"""Between two snapshots: 4 Hz."""
+RETRY_S = 0.5
+GRACE_S = 3.0
+"""So long a kernel that went away may come back by itself; then another one is started."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkStatus:
+    """How the connection stands, for people."""
+
+    state: LinkState
+    message: str
+    restarts: int = 0
+    """How often the kernel was found again after it had gone."""
+
+
+class KernelLink:
+    """Keeps one client attached; whoever needs it awaits `client()`.
+
+    `run()` ends only when it is cancelled. Between attaching and losing it delivers a snapshot
+    every `period_s` seconds. Callbacks run in the event loop.
+    """
+
+    def __init__(
+        self,
+        connect: Connect,
+        *,
+        on_status: Callable[[LinkStatus], None],
+        on_snapshot: Callable[[Snapshot], None],
+        may_start: bool = True,
+        command: str = "lingos",
+        period_s: float = PERIOD_S,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """`may_start`: start a kernel when none runs; `command` names our process there."""
+        self._connect = connect
+        self._on_status = on_status
+        self._on_snapshot = on_snapshot
+        self._may_start = may_start
+        self._command = command
+        self._period_s = period_s
+        self._sleep = sleep
+        self._client: KernelClient | None = None
+        self._attached = asyncio.Event()
+        self._restarts = 0
+        self.status = LinkStatus("starting", "starting kernel …")
+
+    async def client(self) -> KernelClient:
+        """The client, as soon as it is attached."""
+        await self._attached.wait()
+        assert self._client is not None
+        return self._client
+
+    async def run(self) -> None:
+        """Attach, watch, and attach again, until cancelled."""
+        is_first = True
+        while True:
+            await self._attach(is_first=is_first)
+            try:
+                await self._watch()
+            except KernelUnavailable as error:
+                self._tell("lost", f"the kernel went away: {error.message}")
+            finally:
+                await self._detach()
+            is_first = False
+
+    async def _attach(self, *, is_first: bool) -> None:
+        """Connect, again and again; start a kernel at once at first, later after a grace."""
+        waited_s = 0.0
+        while True:
+            may_start = self._may_start and (is_first or waited_s >= GRACE_S)
+            try:
+                if may_start and not is_first:
+                    self._tell("lost", "the kernel went away; starting it again …")
+                client = await self._connect(may_start)
+                await client.open_process(self._command)
+            except LingOSError as error:
+                self._tell("lost", _reason(error, waits=not self._may_start))
+                await self._sleep(RETRY_S)
+                waited_s += RETRY_S
+                continue
+            self._client = client.with_options(caller="human")
+            self._entered = client
+            self._restarts += not is_first
+            self._attached.set()
+            self._tell("attached", "attached")
+            return
+
+    async def _watch(self) -> None:
+        """Deliver snapshots until the kernel is gone: raises `KernelUnavailable`."""
+        import msgspec
+
+        from lingos_kernel.telemetry.snapshot import Snapshot
+
+        assert self._client is not None
+        while True:
+            state = await self._client.call("sys.snapshot")
+            self._on_snapshot(msgspec.convert(state, Snapshot))
+            await self._sleep(self._period_s)
+
+    async def _detach(self) -> None:
+        self._attached.clear()
+        self._client = None
+        await self._entered.__aexit__(None, None, None)
+
+    def _tell(self, state: LinkState, message: str) -> None:
+        status = LinkStatus(state, message, self._restarts)
+        if status != self.status:
+            self.status = status
+            self._on_status(status)
+
+
+def _reason(error: LingOSError, *, waits: bool) -> str:
+    hint = f" ({error.hint})" if error.hint else ""
+    return f"{error.message}{hint}{'; waiting for one' if waits else ''}"

@@ -1,0 +1,55 @@
+"""The one list of full screens. Add an entry and it has a key, a place in the palette and in help.
+
+`factory` names `module:callable`, imported when the screen is first opened; the callable gets the
+`LingOSApp` and returns a Textual `Screen`. The screens of the list are Textual modes: each keeps
+its state while another one is open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from textual.screen import Screen
+
+    from lingos_shell.tui.app import LingOSApp
+
+
+@dataclass(frozen=True, slots=True)
+class ScreenEntry:
+    """One full screen."""
+
+    name: str
+    title: str
+    about: str
+    factory: str
+    key: str = ""
+    """Opens it from anywhere; pressed there, it leads back to the main screen."""
+
+    @property
+    def id(self) -> str:
+        """The name under which `[shell.keys]` gives it another key."""
+        return f"screen.{self.name}"
+
+    def make(self, app: LingOSApp) -> Screen[Any]:
+        """Import and make the screen."""
+        module, _, attribute = self.factory.partition(":")
+        factory: Callable[[LingOSApp], Screen[Any]] = getattr(import_module(module), attribute)
+        return factory(app)
+
+
+MAIN, TOP = "main", "top"
+
+SCREENS: tuple[ScreenEntry, ...] = (
+    ScreenEntry(
+        MAIN, "Sessions", "Conversations beside the scheduler",
+        "lingos_shell.tui.main_screen:MainScreen",
+    ),
+    ScreenEntry(
+        TOP, "Scheduler", "The scheduler on the whole screen",
+        "lingos_shell.tui.scheduler.screen:SchedulerScreen", "f2",
+    ),
+)  # fmt: skip

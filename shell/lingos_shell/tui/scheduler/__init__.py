@@ -1,0 +1,1 @@
+"""The scheduler pane: pure rows, graphs and actions; thin widgets that draw them."""

@@ -1,0 +1,36 @@
+"""The scheduler on the whole screen: `lingos top`, and F2."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.widgets import Footer
+
+from lingos_shell.tui.scheduler.pane import SchedulerPane
+from lingos_shell.tui.title import TitleBar
+
+if TYPE_CHECKING:
+    from lingos_shell.tui.app import LingOSApp
+
+
+class SchedulerScreen(Screen[None]):
+    """The pane with all the room there is."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("q", "app.leave_top", "back", show=False, id="top.leave",
+                tooltip="Back to where you came from"),
+    ]  # fmt: skip
+    AUTO_FOCUS = "#grid"
+
+    def __init__(self, host: LingOSApp) -> None:
+        super().__init__()
+        self._host = host
+
+    def compose(self) -> ComposeResult:
+        """Title, pane, keys."""
+        yield TitleBar(id="title")
+        yield SchedulerPane(self._host.scheduler, id="pane")
+        yield Footer(compact=True, show_command_palette=False)
