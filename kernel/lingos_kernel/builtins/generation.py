@@ -63,9 +63,12 @@ class Generator:
         prompt_ids: list[int],
         params: SamplingParams,
         choices: list[Choice],
+        *,
+        hold_id: str = "",
     ) -> AsyncGenerator[SequenceOutput, None]:
         """Stream a request's outputs, adding them to `choices` (one per `params.n`).
 
+        `hold_id` names the hold of the turn before, whose pages and place in line it takes over.
         Raises `QuotaExceeded` before it begins, or at the token at which other calls of the
         process have used up what it still had then.
         """
@@ -77,6 +80,7 @@ class Generator:
         work = self._requests.work(pid)
         work.model = model.name
         with self._requests.track(pid) as request_id, self._processes.holding(pid, pages=pages):
+            work.request_id = request_id
             request = Generate(
                 request_id=request_id,
                 model=model.name,
@@ -86,6 +90,7 @@ class Generator:
                 pid=pid,
                 program=str(self._processes.root(pid)),
                 tenant=context.principal.tenant,
+                share=context.principal.prefix_share,
             )
             outputs = self._engine.generate(request)
             if self._requests.is_held(pid):

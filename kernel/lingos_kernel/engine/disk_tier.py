@@ -12,12 +12,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lingos_kernel.engine.page_file import GROW_BYTES, PageFile, disk_bytes, remove_page_files
+from lingos_kernel.engine.page_file import PageFile, disk_bytes, remove_page_files
 from lingos_kernel.engine.tier import Demote
 from lingos_kernel.memory.tier_index import TierIndex
 
 log = logging.getLogger("lingos.kv")
 
+MIN_GROW_BYTES, GROW_BYTES = 4 << 20, 64 << 20
+"""The file doubles, by steps within these bounds: most writes cannot find the disk full."""
 MAX_UNWRITTEN_BYTES = 256 << 20
 """Pages that wait for the disk; more than that are refused."""
 CLOSE_S = 2.0
@@ -171,7 +173,8 @@ class DiskTier:
         room = self._limit_bytes - self._index.slots * stride
         if room < stride:
             return
-        slots = min(max(GROW_BYTES // stride, 1), room // stride)
+        step = min(max(self._index.slots * stride, MIN_GROW_BYTES), GROW_BYTES)
+        slots = min(max(step // stride, 1), room // stride)
         try:
             others = [f for f in self._root.iterdir() if f != self._file.folder and f.is_dir()]
             slots = min(slots, (room - _shrink(others, room - slots * stride)) // stride)

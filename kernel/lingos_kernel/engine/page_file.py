@@ -24,8 +24,6 @@ _HEADER = struct.Struct("<8sIQ32sI")
 _ENTRY = struct.Struct("<32siQII")
 _ENTRY_BYTES = 64
 _ALIGNMENT = 4096
-GROW_BYTES = 32 << 20
-"""The file of pages grows by so much, so that most writes cannot find the disk full."""
 
 
 @dataclass(frozen=True, slots=True)

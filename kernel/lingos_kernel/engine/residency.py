@@ -135,6 +135,7 @@ class Residency:
         return ModelSpec(
             name=stored.name,
             path=str(stored.path),
+            identity=stored.id,
             kind="encoder" if stored.kind == "encoder" else "causal",
             dtype=engine.dtype,
             device=engine.device,

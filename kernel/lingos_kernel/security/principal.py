@@ -22,6 +22,9 @@ class Principal:
     kind: CallerKind = "code"
     within: tuple[frozenset[str], ...] = ()
     """Sets of grants that each must cover a capability too: restrictions put on the way."""
+    prefix_share: str = ""
+    """Tenants that agreed on a name here use each other's cached prompt beginnings; empty: the
+    tenant's stay its own."""
 
     def may(self, capability: str) -> bool:
         """Whether the grants cover the capability; `*` as capability is open to all."""

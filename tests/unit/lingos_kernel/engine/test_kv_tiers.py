@@ -106,7 +106,8 @@ def disk(tmp_path: Path) -> Callable[..., DiskTier]:
 
 @pytest.fixture(autouse=True)
 def _small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(disk_module, "GROW_BYTES", PAGE_BYTES)
+    for name in ("MIN_GROW_BYTES", "GROW_BYTES"):
+        monkeypatch.setattr(disk_module, name, PAGE_BYTES)
 
 
 PROMPT = [1, 2, 3, 4, 5, 6, 7]
