@@ -58,9 +58,20 @@ class EngineConfig:
     """Bytes for a model's KV pages; 0: the planner decides."""
     memory_bytes: int = field(default=0, metadata={"minimum": 0})
     """For weights and KV pages of all models; 0: a share of what the device has free."""
+    host_kv_bytes: int = field(default=0, metadata={"minimum": -1})
+    """Host memory for KV pages that a GPU has no room for; 0: a quarter of what is free beside a
+    GPU, none on a CPU; -1: none."""
+    disk_kv_bytes: int = field(default=0, metadata={"minimum": -1})
+    """Disk for KV pages that outlive the engine; 0: 1 GiB or 5 % of what is free; -1: none."""
     max_running: int = field(default=64, metadata={"minimum": 1})
     max_batch_tokens: int = field(default=512, metadata={"minimum": 1})
     policy: str = "priority"
+    tenant_weights: Mapping[str, float] = field(default_factory=dict, metadata={"above": 0})
+    """Shares that tenants are due under `fair`; who is not named has the weight 1."""
+    pace: float = field(default=3.0, metadata={"minimum": 1})
+    """A step with prefill lasts at most so many times as long as one that only decodes."""
+    max_hold_s: float = field(default=10.0, metadata={"minimum": 0})
+    """A conversation's pages are kept across a tool call for at most so long; 0: not at all."""
     threads: int = field(default=0, metadata={"minimum": 0})
     """Threads of torch; 0: as many as there are cores."""
     silent_s: float = field(default=30.0, metadata={"minimum": 0})
@@ -100,16 +111,6 @@ class PluginsConfig:
     """A plugin whose import and register hooks take longer is flagged."""
     import_timeout_s: float = field(default=10.0, metadata={"above": 0})
     """An import, or a register, startup or shutdown hook, that takes longer is given up."""
-
-
-@dataclass(frozen=True, slots=True)
-class ShellConfig:
-    """The terminal interface."""
-
-    theme: str = "lingos-dark"
-    """A theme's name; ansi-dark and ansi-light take the terminal's own sixteen colours."""
-    keys: Mapping[str, str] = field(default_factory=dict)
-    """Other keys, by the id of what they do (docs/reference/tui.md lists the ids)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,9 @@ from typing import Any
 import lingos_kernel
 from lingos_kernel.builtins import BUILTINS
 from lingos_kernel.builtins.generation import Generator
+from lingos_kernel.builtins.holds import Holds
 from lingos_kernel.builtins.services import Services
+from lingos_kernel.builtins.tool_times import ToolTimes
 from lingos_kernel.config import Config
 from lingos_kernel.engine.budgeted import BudgetedEngine
 from lingos_kernel.engine.choice import make_engine
@@ -209,8 +211,11 @@ class Kernel:
         )
         self.residency = Residency(self.budgeted, self.store, config)
         requests = Requests(self.budgeted)
+        holds = Holds(self.budgeted, self.processes, requests, clock=self.clock)
         self.processes.observe(requests)
+        self.processes.observe(holds)
         for let_go in (
+            holds.ended,
             requests.ended,
             self.locks.release_all,
             self.mailboxes.close,
@@ -259,6 +264,8 @@ class Kernel:
             sessions=self.sessions,
             requests=requests,
             generator=Generator(self.budgeted, self.processes, requests),
+            holds=holds,
+            tool_times=ToolTimes(longest_s=config.engine.max_hold_s, clock=self.clock),
             table=self.table,
             dispatcher=self.dispatcher,
             plugins=self.plugins,

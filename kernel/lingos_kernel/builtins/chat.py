@@ -17,6 +17,7 @@ from lingos_kernel.builtins.generation import (
     new_choices,
     usage_of,
 )
+from lingos_kernel.builtins.holds import Hold
 from lingos_kernel.builtins.services import Services
 from lingos_kernel.builtins.tools import ToolBox, ToolCall
 from lingos_kernel.builtins.transcript import Transcript
@@ -60,8 +61,9 @@ class Chat:
         model: Resident,
         params: SamplingParams,
         transcript: Transcript | None = None,
+        hold: Hold | None = None,
     ) -> None:
-        """`transcript`: what was said before, which the turn is added to."""
+        """`transcript`: what was said before, which the turn is added to; `hold`: its pages."""
         self._transcript = transcript or Transcript(model.codec)
         self._services = services
         self._context = context
@@ -69,6 +71,7 @@ class Chat:
         self._params = params
         self._tools: ToolBox | None = None
         self._tools_required = False
+        self._hold = hold
         self._calls: list[dict[str, Any]] = []
         self._usages: list[dict[str, Any]] = []
 
@@ -88,6 +91,13 @@ class Chat:
 
     async def run(self, messages: list[Message], *, max_steps: int) -> AsyncIterator[Any]:
         """Stream the turn: text pieces, tool calls and their results, then the result."""
+        try:
+            async for piece in self._turns(messages, max_steps):
+                yield piece
+        finally:
+            self._services.holds.release(self._hold)
+
+    async def _turns(self, messages: list[Message], max_steps: int) -> AsyncIterator[Any]:
         transcript = self._transcript
         transcript.say([message.for_template() for message in messages])
         choices: list[Choice] = []
@@ -103,6 +113,7 @@ class Chat:
                 break
             for call in calls:
                 yield {"tool_call": msgspec.to_builtins(call)}
+            self._keep_pages(calls)
             results = await asyncio.gather(*(self._execute(call) for call in calls))
             for call, result in zip(calls, results, strict=True):
                 yield {"tool_result": result}
@@ -125,8 +136,9 @@ class Chat:
             self._services, self._context, self._model, size, transcript.prompt
         )
         visible = ToolBox.visible_text() if tools is not None and may_call else None
+        hold_id = self._services.holds.hand_over(self._hold)
         stream = self._services.generator.stream(
-            self._context, self._model, prompt_ids, params, choices
+            self._context, self._model, prompt_ids, params, choices, hold_id=hold_id
         )
         async for output in stream:
             text = visible.push(output.text) if visible else output.text
@@ -135,11 +147,26 @@ class Chat:
         if visible and (rest := visible.finish()):
             yield {"text": rest}
 
+    def _keep_pages(self, calls: list[ToolCall]) -> None:
+        """Hold the conversation's pages for as long as the tools usually take."""
+        services, names = self._services, [call.name for call in calls]
+        services.holds.release(self._hold)
+        self._hold = None
+        if for_s := services.tool_times.hold_s(names):
+            self._hold = services.holds.keep(
+                self._context,
+                self._model.name,
+                self._transcript.tokens,
+                for_s=for_s,
+                why=", ".join(names),
+            )
+
     async def _execute(self, call: ToolCall) -> dict[str, Any]:
         """A tool call's outcome; an error is a result too, for the model to read."""
         running = self._context.start_tool(call.name, call.arguments)
         try:
-            return {"name": call.name, "value": await running.result()}
+            with self._services.tool_times.measured(call.name):
+                return {"name": call.name, "value": await running.result()}
         except LingOSError as error:
             return {"name": call.name, "error": to_wire(error)}
 

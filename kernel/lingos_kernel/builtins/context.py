@@ -11,9 +11,11 @@ from pydantic import Field
 
 from lingos_kernel.builtins.chat import Message
 from lingos_kernel.builtins.context_use import Draft, check_model, find_model, use_context
+from lingos_kernel.builtins.holds import LONGEST_HOLD_S
 from lingos_kernel.builtins.passage import Passage
 from lingos_kernel.builtins.services import Services, pull_progress
 from lingos_kernel.builtins.transcript import Transcript, shown_messages
+from lingos_kernel.engine.messages import SamplingParams
 from lingos_kernel.errors import InvalidArguments, NotPermitted
 from lingos_kernel.models.text_codec import TextCodec
 from lingos_kernel.processes import context_file
@@ -144,10 +146,47 @@ class ContextSyscalls:
             described["token_ids"] = loaded.conversation.tokens.tolist()
         return described
 
+    @syscall("ctx.hold", cost="engine")
+    async def hold(
+        self,
+        call: Context,
+        name: Name,
+        seconds: Annotated[float, Field(gt=0, le=LONGEST_HOLD_S)] = 60.0,
+    ) -> dict[str, Any]:
+        """Keep the pages of a context in memory for a while, so that its next turn begins at once.
+
+        Pages that are missing are computed. Every turn on the context holds what it adds, too. A
+        hold counts against the page limits of the caller's process, ends with it, and gives way
+        to more urgent work when memory is short.
+
+        Args:
+            seconds: for how long.
+        """
+        services = self._services
+        async with use_context(services, call, name, hold_s=seconds) as use:
+            tokens = list(use.tokens)
+            if tokens:
+                resident = await services.residency.ensure(use.model)
+                await services.generator.run(call, resident, tokens, SamplingParams(max_tokens=0))
+        hold = services.holds.of_context(call.principal.tenant, name)
+        pages = await hold.pages if hold else 0
+        return {"name": name, "tokens": len(tokens), "pages": pages, "seconds": seconds}
+
+    @syscall("ctx.release", cost="io")
+    async def release(self, context: Context, name: Name) -> dict[str, Any]:
+        """End the hold of a context; its pages stay as long as nobody needs the memory."""
+        head = await self._services.contexts.head(name, context.principal)
+        head.check_writable(context.principal)
+        hold = self._services.holds.of_context(context.principal.tenant, name)
+        self._services.holds.release(hold)
+        return {"name": name, "released": hold is not None}
+
     @syscall("ctx.remove", cost="io", confirm=True)
     async def remove(self, context: Context, name: Name) -> dict[str, Any]:
         """Forget a context for good; forks and saved files stay."""
         await self._services.contexts.remove(name, context.principal)
+        holds = self._services.holds
+        holds.release(holds.of_context(context.principal.tenant, name))
         return {"removed": name}
 
     @syscall("ctx.save", cost="io")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from lingos_kernel.builtins.holds import Hold
 from lingos_kernel.builtins.services import Services
 from lingos_kernel.engine.messages import SamplingParams
 from lingos_kernel.errors import InvalidArguments, UnknownModel
@@ -25,7 +26,7 @@ class Draft(Protocol):
     entries: list[Entry]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ContextUse:
     """A context that its caller alone goes on with."""
 
@@ -33,6 +34,10 @@ class ContextUse:
     call: Context
     loaded: Loaded
     codec: TextCodec
+    hold: Hold | None
+    """Its pages, if they are held."""
+    tokens: Sequence[int]
+    """What it holds now."""
 
     @property
     def name(self) -> str:
@@ -58,6 +63,7 @@ class ContextUse:
             tokens=draft.tokens[draft.start :],
             entries=draft.entries,
         )
+        self.tokens = draft.tokens
         return {"name": head.name, "tokens": head.length}
 
     async def written(self, item: Any, draft: Draft) -> Any:
@@ -69,10 +75,11 @@ class ContextUse:
 
 @asynccontextmanager
 async def use_context(
-    services: Services, call: Context, name: str, *, model: str | None = None
+    services: Services, call: Context, name: str, *, model: str | None = None, hold_s: float = 0.0
 ) -> AsyncIterator[ContextUse]:
     """Reserve a context of the caller's; `model` is checked to be its own.
 
+    When all went well its pages are held for `hold_s`, or as long as they were to be held before.
     Raises `UnknownContext`, `NotPermitted`, `InvalidArguments`, and `Busy` while another call goes
     on with it.
     """
@@ -83,7 +90,14 @@ async def use_context(
         loaded = await services.contexts.load(name, call.principal)
         codec = await services.residency.codec(stored)
         services.processes.get(call.pid).context = name
-        yield ContextUse(services, call, loaded, codec)
+        hold = services.holds.of_context(call.principal.tenant, name)
+        use = ContextUse(services, call, loaded, codec, hold, loaded.conversation.tokens)
+        try:
+            yield use
+        except BaseException:
+            services.holds.release(hold)  # the engine may have handed its pages on already
+            raise
+        services.holds.renew_context(call, name, head.model, use.tokens, hold, least_s=hold_s)
 
 
 def check_model(services: Services, head: Head, model: str | None = None) -> StoredModel:

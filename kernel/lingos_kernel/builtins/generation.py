@@ -88,9 +88,10 @@ class Generator:
                 params=params,
                 priority=self._processes.get(pid).priority,
                 pid=pid,
-                program=str(self._processes.root(pid)),
+                program=str(self._processes.program(pid)),
                 tenant=context.principal.tenant,
                 share=context.principal.prefix_share,
+                hold_id=hold_id,
             )
             outputs = self._engine.generate(request)
             if self._requests.is_held(pid):

@@ -19,6 +19,7 @@ from lingos_kernel.builtins.generation import (
     new_choices,
     usage_of,
 )
+from lingos_kernel.builtins.holds import LONGEST_HOLD_S, Hold
 from lingos_kernel.builtins.passage import Passage
 from lingos_kernel.builtins.sampling import Sampling, to_params
 from lingos_kernel.builtins.services import Services, pull_progress
@@ -58,6 +59,7 @@ class LlmSyscalls:
         tool_choice: Literal["auto", "required", "none"] = "auto",
         max_steps: Annotated[int, Field(ge=1, le=64)] = 8,
         context: ContextName = None,
+        hold_s: Annotated[float, Field(ge=0, le=LONGEST_HOLD_S)] = 0.0,
         **options: Unpack[Sampling],
     ) -> AsyncIterator[Any]:
         """Answer a conversation, calling system calls on the way when tools are given.
@@ -70,14 +72,17 @@ class LlmSyscalls:
             tools: names or patterns (`text.*`) of syscalls that the model may call.
             tool_choice: required forces at least one call before the first answer.
             max_steps: most turns of the model before it must have answered.
+            hold_s: hold the context's pages so long for the next turn, as ctx.hold does.
         """
         messages = messages or []
         if context is None and not any(message.text().strip() for message in messages):
             raise EmptyPrompt("the conversation is empty", hint="give some text to answer")
         params = to_params(options, default_max_tokens=DEFAULT_MAX_TOKENS)
 
-        async def turn(resident: Resident, transcript: Transcript) -> AsyncIterator[Any]:
-            chat = Chat(self._services, call, resident, params, transcript)
+        async def turn(
+            resident: Resident, transcript: Transcript, hold: Hold | None = None
+        ) -> AsyncIterator[Any]:
+            chat = Chat(self._services, call, resident, params, transcript, hold)
             if tools and tool_choice != "none":
                 chat.offer(tools, tool_choice)
             async for item in chat.run(messages, max_steps=max_steps):
@@ -89,10 +94,10 @@ class LlmSyscalls:
                 yield item
             return
         check_single(params)
-        async with use_context(self._services, call, context, model=model) as use:
+        async with use_context(self._services, call, context, model=model, hold_s=hold_s) as use:
             resident = await self._model(call, use.model)
             transcript = Transcript(use.codec, use.conversation, name=context)
-            async for item in turn(resident, transcript):
+            async for item in turn(resident, transcript, use.hold):
                 yield await use.written(item, transcript)
 
     @syscall("llm.complete", cost="engine")
@@ -124,7 +129,7 @@ class LlmSyscalls:
             resident = await self._model(call, use.model)
             passage = Passage(use.codec, use.conversation)
             await self._say(call, resident, passage, prompt)
-            async for item in self._continue(call, resident, passage, params):
+            async for item in self._continue(call, resident, passage, params, use.hold):
                 yield await use.written(item, passage)
 
     async def _say(self, call: Context, resident: Resident, passage: Passage, text: str) -> None:
@@ -137,12 +142,20 @@ class LlmSyscalls:
         await encoded(self._services, call, resident, text, say)
 
     async def _continue(
-        self, call: Context, resident: Resident, passage: Passage, params: SamplingParams
+        self,
+        call: Context,
+        resident: Resident,
+        passage: Passage,
+        params: SamplingParams,
+        hold: Hold | None = None,
     ) -> AsyncIterator[Any]:
         """Stream what the model writes after a passage, then the result."""
         choices = new_choices(params)
         prompt_ids = passage.tokens
-        stream = self._services.generator.stream(call, resident, prompt_ids, params, choices)
+        hold_id = self._services.holds.hand_over(hold)
+        stream = self._services.generator.stream(
+            call, resident, prompt_ids, params, choices, hold_id=hold_id
+        )
         async for output in stream:
             if output.text:
                 yield {"text": output.text, "choice": output.choice}
@@ -320,8 +333,7 @@ class LlmSyscalls:
             )
             for each in asked
         ]
-        for prompt in prompts:  # computed once, then every label finds its pages
-            await self._prefill(context, resident, prompt)
+        # All at once: the engine computes what they have in common only once.
         totals = await asyncio.gather(
             *(self._label(context, resident, prompt, x) for prompt in prompts for x in labels)
         )
@@ -334,10 +346,6 @@ class LlmSyscalls:
         return Classification(
             label=max(shares, key=lambda x: shares[x]), scores=shares, model=resident.name
         )
-
-    async def _prefill(self, context: Context, resident: Resident, prompt: list[int]) -> None:
-        """Bring a prompt's pages into the prefix tree."""
-        await self._services.generator.run(context, resident, prompt, SamplingParams(max_tokens=0))
 
     async def _label(
         self, context: Context, resident: Resident, prompt: list[int], label: str

@@ -50,7 +50,7 @@ class ProcSyscalls:
             **msgspec.to_builtins(row),
             "limits": asdict(process.limits),
             "used": asdict(process.used),
-            "program": self._services.processes.root(pid),
+            "program": self._services.processes.program(pid),
             "on_parent_end": process.on_parent_end,
             "context": process.context,
             "children": [child.pid for child in self._services.processes.children(pid)],

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from lingos_kernel.builtins.generation import Generator
+from lingos_kernel.builtins.holds import Holds
+from lingos_kernel.builtins.tool_times import ToolTimes
 from lingos_kernel.config import Config
 from lingos_kernel.engine.budgeted import BudgetedEngine
 from lingos_kernel.engine.keeping import Keeping
@@ -46,6 +48,8 @@ class Services:
     sessions: Sessions
     requests: Requests
     generator: Generator
+    holds: Holds
+    tool_times: ToolTimes
     table: SyscallTable
     dispatcher: Dispatcher
     plugins: PluginHost

@@ -15,6 +15,8 @@ class Work:
     """What a process has asked of models so far."""
 
     model: str = ""
+    request_id: str = ""
+    """Of its newest request."""
     prompt_tokens: int = 0
     output_tokens: int = 0
     first_token_s: float | None = None

@@ -111,9 +111,14 @@ class ProcessTable:
         """The live children of a process."""
         return [p for p in self._live.values() if p.parent == pid]
 
-    def root(self, pid: int) -> int:
-        """The topmost ancestor below the kernel: the program that a process is part of."""
-        return next(reversed([process.pid for process in self._line(pid)]), pid)
+    def program(self, pid: int) -> int:
+        """The program that a process is part of: the topmost agent or job above it, or itself.
+
+        Where there is none, the topmost ancestor below the kernel.
+        """
+        line = list(self._line(pid))[::-1]
+        agents = [process.pid for process in line if process.kind in ("agent", "job")]
+        return next(iter([*agents, *(process.pid for process in line)]), pid)
 
     def is_below(self, pid: int, ancestor: int) -> bool:
         """Whether a live process is a descendant of another."""

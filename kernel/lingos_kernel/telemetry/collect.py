@@ -83,6 +83,7 @@ async def collect(sources: Sources) -> Snapshot:
         ),
         calls=_call_rows(sources.dispatcher),
         sequences=stats.sequences,
+        holds=stats.holds,
         threads=tuple(ThreadRow(*astuple(row)) for row in sources.pool.rows()),
         locks=tuple(LockRow(*astuple(row)) for row in sources.locks.rows()),
         queues=_queue_rows(sources, jobs),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from lingos_kernel.engine.stat_rows import SequenceStats
+from lingos_kernel.engine.stat_rows import HoldStats, SequenceStats
 
 
 class Picture(msgspec.Struct, frozen=True):
@@ -207,3 +207,5 @@ class Snapshot(Picture, frozen=True):
     locks: tuple[LockRow, ...]
     queues: tuple[QueueRow, ...]
     models: tuple[ModelRow, ...]
+    holds: tuple[HoldStats, ...] = ()
+    """Pages that are kept for programs between two turns."""

@@ -228,15 +228,25 @@ def test_the_program_is_the_topmost_process(table: ProcessTable) -> None:
     top = table.open(ANN, "agent", kind="agent")
     low = table.open(ANN, "tool", parent=table.open(ANN, "step", parent=top.pid).pid)
     other = table.open(ANN, "other")
-    assert table.root(low.pid) == table.root(top.pid) == top.pid
-    assert table.root(other.pid) == other.pid
-    assert table.root(99) == 99
+    assert table.program(low.pid) == table.program(top.pid) == top.pid
+    assert table.program(other.pid) == other.pid
+    assert table.program(99) == 99
     assert table.is_below(low.pid, top.pid)
     assert table.is_below(low.pid, 1)
     assert not table.is_below(top.pid, top.pid)
     assert not table.is_below(other.pid, top.pid)
     table.close(top.pid)
-    assert table.root(low.pid) == low.parent
+    assert table.program(low.pid) == low.parent
+
+
+def test_each_agent_of_a_session_is_a_program(table: ProcessTable) -> None:
+    """Agents that one session starts are programs of their own; what an agent starts is not."""
+    session = table.open(ANN, "session")
+    one, two = (table.open(ANN, "agent", kind="agent", parent=session.pid) for _ in range(2))
+    helper = table.open(ANN, "helper", kind="agent", parent=one.pid)
+    assert table.program(one.pid) == table.program(helper.pid) == one.pid
+    assert table.program(two.pid) == two.pid
+    assert table.program(session.pid) == session.pid
 
 
 def test_processes_of_an_earlier_kernel(table: ProcessTable, observer: Observer) -> None:
