@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from lingos_kernel.engine.budgeted import BudgetedEngine
 from lingos_kernel.engine.host import EngineHost
 from lingos_kernel.engine.messages import (
     Embed,
@@ -111,12 +112,14 @@ def make_engine(kind: str) -> Engine:
     """An engine of a kind, not started."""
     if kind == "scripted":
         return ScriptedEngine(restart=AT_ONCE)
+    if kind == "budgeted":
+        return BudgetedEngine(ScriptedEngine(restart=AT_ONCE))
     transport = PipeTransport(SETTINGS) if kind == "process" else ThreadTransport(SETTINGS)
     return EngineHost(transport, restart=AT_ONCE)
 
 
 @pytest_asyncio.fixture(
-    scope="module", loop_scope="module", params=["scripted", "thread", "process"]
+    scope="module", loop_scope="module", params=["scripted", "budgeted", "thread", "process"]
 )
 async def shared_engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
     """One started engine of each kind: a process needs seconds to import torch."""
