@@ -51,6 +51,7 @@ def header_lines(snapshot: Snapshot) -> list[str]:
         f"  C = {bytes_text(sums.memory_per_inference_bytes)}"
         f"  N = {sums.inferences_that_fit}  L = {sums.load:.2f}"
         f"  library E = {sums.library_efficiency:.2f}",
+        *(model.why for model in snapshot.models if model.why),
     ]
 
 
@@ -87,17 +88,18 @@ def _devices(devices: tuple[DeviceRow, ...]) -> Table:
 
 
 def _models(models: tuple[ModelRow, ...]) -> Table:
-    columns = ("MODEL", "STATE", "DEVICE", "WEIGHTS", "KV", "RUNNING", "WAITING", "IDLE")
+    columns = ("MODEL", "STATE", "DEVICE", "WEIGHTS", "KV", "RUNNING", "WAITING", "IDLE", "TTL")
     rows = [
         (
             model.name,
-            model.state,
+            model.state + (" pinned" if model.pinned else " reserved" if model.reserved else ""),
             model.device or "-",
             bytes_text(model.weight_bytes),
             f"{bytes_text(model.kv_used_bytes)} of {bytes_text(model.kv_bytes)}",
             str(model.running),
             str(model.waiting),
             duration_text(model.idle_s),
+            duration_text(model.ttl_s) if model.ttl_s else "-",
         )
         for model in models
     ]

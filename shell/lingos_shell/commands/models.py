@@ -116,13 +116,23 @@ def render_models(models: Iterable[Model]) -> Table:
             count_text(model["parameters"]),
             bytes_text(model["bytes_on_disk"]),
             str(model["context_tokens"]),
-            "yes" if model.get("loaded") else "-",
+            residence_text(model),
             str(model["id"])[:12],
         )
         for model in models
     ]
-    columns = ("NAME", "KIND", "ARCHITECTURE", "PARAMETERS", "SIZE", "CONTEXT", "LOADED", "ID")
+    columns = ("NAME", "KIND", "ARCHITECTURE", "PARAMETERS", "SIZE", "CONTEXT", "MEMORY", "ID")
     return plain_table(columns, rows, right=("PARAMETERS", "SIZE", "CONTEXT"))
+
+
+def residence_text(model: Model) -> str:
+    """Whether a model is in memory, and why it stays there."""
+    state = str(model.get("state", "stored"))
+    kept = [
+        "pinned" if model.get("pinned") else "",
+        f"reserved for {model['reserved']}" if model.get("reserved") else "",
+    ]
+    return ", ".join(["-" if state == "stored" else state, *(text for text in kept if text)])
 
 
 def render_model(model: Model) -> Table:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lingos_kernel.errors import UnknownModel
-from lingos_shell.commands.models import absolute_source
+from lingos_shell.commands.models import absolute_source, residence_text
 
 MODEL = {
     "name": "tiny",
@@ -43,12 +43,26 @@ def test_models_are_a_table_or_json(lingos: Any) -> None:
     """Sizes as people read them, exact for programs."""
     header, row = lingos("models").stdout.splitlines()
     assert header.split() == [
-        "NAME", "KIND", "ARCHITECTURE", "PARAMETERS", "SIZE", "CONTEXT", "LOADED", "ID",
+        "NAME", "KIND", "ARCHITECTURE", "PARAMETERS", "SIZE", "CONTEXT", "MEMORY", "ID",
     ]  # fmt: skip
     assert row.split()[0] == "tiny"
     assert "134.5 M" in row
     assert "256.5 MiB" in row
     assert json.loads(lingos("models", "--json").stdout) == [MODEL]
+
+
+@pytest.mark.parametrize(
+    ("facts", "text"),
+    [
+        ({}, "-"),
+        ({"state": "busy"}, "busy"),
+        ({"state": "ready", "pinned": True}, "ready, pinned"),
+        ({"state": "stored", "reserved": "ann"}, "-, reserved for ann"),
+    ],
+)
+def test_a_model_in_memory_says_why_it_stays(facts: dict[str, Any], text: str) -> None:
+    """One cell of the table."""
+    assert residence_text(facts) == text
 
 
 def test_show_tells_every_fact(lingos: Any) -> None:

@@ -73,7 +73,8 @@ SNAPSHOT = Snapshot(
         ModelRow(
             name="tiny", state="busy", kind="causal", parameters=1000, weight_bytes=GIB // 2,
             kv_bytes=GIB, kv_used_bytes=GIB // 4, kv_cached_bytes=0, context_tokens=8192,
-            running=1, waiting=0, device="cpu", pinned=False, idle_s=0.0,
+            running=1, waiting=0, device="cpu", pinned=True, idle_s=0.0, ttl_s=300.0,
+            why="waiting for model tiny: 1.0 MiB needed, other busy",
         ),
     ),
 )  # fmt: skip
@@ -106,6 +107,9 @@ def test_json_is_the_whole_snapshot(lingos: Any) -> None:
         "wanted N = 2.5",
         "M = 4.0 GiB",
         "N = 12",
+        "busy pinned",
+        "5 m 00 s",
+        "1.0 MiB needed, other busy",
         "L = 0.08",
         "256.0 MiB of 1.0 GiB",
         "Waiting calls",
