@@ -38,6 +38,7 @@
     ├── EngineError                     the engine failed                       (exit 1)
     │   └── EngineDied                  and could not be brought back
     ├── SyscallFailed                   the syscall's own code raised           (exit 1)
+    ├── CommandFailed                   a command of the host's shell failed    (exit 1)
     └── PluginError                     a plugin broke its contract             (exit 1)
         ├── NameCollision
         └── PluginFailed
@@ -306,6 +307,12 @@ class SyscallFailed(LingOSError):
     """Raised when a syscall's own code raised; the original message is kept."""
 
     code = "syscall_failed"
+
+
+class CommandFailed(LingOSError):
+    """Raised when a command of the host's shell ended with another exit code than 0."""
+
+    code = "command_failed"
 
 
 class PluginError(LingOSError):

@@ -58,6 +58,11 @@ def lingos_register_panes(register: Register) -> None:
 
 
 @hookspec
+def lingos_register_loaders(register: Register) -> None:
+    """Call `register.add(async_function, name=...)` for what `@name:what` loads as text."""
+
+
+@hookspec
 def lingos_register_services(register: Register) -> None:
     """Call `register.add(async_function, name=...)`; it runs from startup until cancelled."""
 

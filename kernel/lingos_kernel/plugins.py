@@ -35,7 +35,9 @@ from lingos_kernel.registry import Sink
 
 log = logging.getLogger(__name__)
 
-KINDS = ("syscalls", "models", "drivers", "policies", "commands", "panes", "services")
+KINDS = (
+    "syscalls", "models", "drivers", "policies", "commands", "panes", "loaders", "services"
+)  # fmt: skip
 """What plugins can register: `lingos_register_<kind>`."""
 _MAY_BE_ASYNC = ("lingos_startup", "lingos_shutdown")
 

@@ -98,8 +98,9 @@ def _argument(argument: Argument) -> str:
             return f"--{name}={print_word(value)}"
         case Keyed(name, value):
             return f"{name}={print_word(value)}"
-        case _:
+        case Word():
             return print_word(argument)
+    raise ValueError(f"{argument} is no argument")
 
 
 def _stage(stage: Stage, rest: str, *, is_plain: bool) -> str:
