@@ -104,7 +104,9 @@ class HookCaller:
                 if inspect.isawaitable(value):
                     async with asyncio.timeout(self._limit_s):
                         await value
-            except Exception as error:  # noqa: BLE001  the plugin is named, the others go on
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:  # noqa: BLE001  the plugin is named, the others go on
                 self._note(hook, error)
 
     def _limited(self, hook: Hook) -> Hook:
@@ -124,14 +126,14 @@ class HookCaller:
             return hook.function(*[arguments[name] for name in hook.takes])
         except LingOSError:
             raise
-        except Exception as error:  # noqa: BLE001  as above
+        except BaseException as error:  # noqa: BLE001  SystemExit too: a plugin must not end the app
             self._note(hook, error)
             return None
         finally:
             tally.calls += 1
             tally.seconds += self._clock() - begun
 
-    def _note(self, hook: Hook, error: Exception) -> None:
+    def _note(self, hook: Hook, error: BaseException) -> None:
         tally = self._tallies.setdefault((hook.plugin, hook.name), _Tally())
         tally.errors += 1
         text = f"{hook.name} raised {type(error).__name__}: {error}"

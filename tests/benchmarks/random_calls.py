@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -339,23 +340,25 @@ async def deadlock(scene: Scene, rng: Random, me: Actor, number: int) -> None:
             await first.call("thread.create_lock", name=name)
         await first.call("thread.acquire", name=names[0])
         await second.call("thread.acquire", name=names[1])
-        clock = asyncio.get_running_loop().time
-        begun = clock()
-        waiting = asyncio.ensure_future(first.call("thread.acquire", name=names[1]))
-        try:
-            await second.call("thread.acquire", name=names[0])
-            scene.ledger.unfound += 1
-        except Deadlock:
-            scene.ledger.deadlocks.append(clock() - begun)
-            await second.call("thread.release", name=names[1])
-            await waiting
-        finally:
-            waiting.cancel()
-            outcome = (await asyncio.gather(waiting, return_exceptions=True))[0]
-            if isinstance(outcome, Deadlock):  # the other one was the younger
-                scene.ledger.deadlocks.append(clock() - begun)
+        begun_s = time.monotonic()
+        ends = await asyncio.gather(
+            _wait_and_give_way(first, wanted=names[1], held=names[0]),
+            _wait_and_give_way(second, wanted=names[0], held=names[1]),
+        )
+        scene.ledger.deadlocks.append(time.monotonic() - begun_s)
+        scene.ledger.unfound += sum(ends) != 1
     finally:
         await end_processes(me, pids)
+
+
+async def _wait_and_give_way(client: HttpClient, *, wanted: str, held: str) -> bool:
+    """Wait for a lock; whether it was a deadlock, after which the other lock is given back."""
+    try:
+        await client.call("thread.acquire", name=wanted)
+    except Deadlock:
+        await client.call("thread.release", name=held)
+        return True
+    return False
 
 
 async def end_processes(me: Actor, pids: list[int]) -> None:

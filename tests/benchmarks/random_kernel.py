@@ -48,11 +48,14 @@ from lingos_kernel.engine.choice import engine_settings  # noqa: E402
 from lingos_kernel.engine.host import EngineHost  # noqa: E402
 from lingos_kernel.engine.supervision import RestartPolicy  # noqa: E402
 from lingos_kernel.engine.transport import PipeTransport  # noqa: E402
+from lingos_kernel.engine.watchdog import Patience  # noqa: E402
 from lingos_kernel.hookspecs import Register  # noqa: E402
 from lingos_kernel.kernel import Kernel  # noqa: E402
 from lingos_kernel.server.claim import claim  # noqa: E402
 from lingos_kernel.server.serving import StopRequest, serve, started  # noqa: E402
 
+SILENT_S = 5.0
+"""After so long a stopped engine is given up."""
 FAULTS: dict[str, Callable[[], BaseException]] = {
     "error": lambda: ValueError("told to fail"),
     "system_exit": lambda: SystemExit(3),
@@ -212,7 +215,9 @@ async def run(socket: Path) -> None:
     claimed = claim(socket)
     settings = engine_settings(config, {})
     engine = EngineHost(
-        PipeTransport(settings, core="random_kernel:checked_core"),
+        PipeTransport(
+            settings, core="random_kernel:checked_core", patience=Patience(silent_s=SILENT_S)
+        ),
         restart=RestartPolicy(max_crashes=1_000, max_delay_s=0.5),
     )
     chaos = Chaos()

@@ -10,8 +10,10 @@ from lingos_kernel.engine.host import EngineHost
 from lingos_kernel.engine.protocol import Engine
 from lingos_kernel.engine.settings import EngineSettings
 from lingos_kernel.engine.transport import PipeTransport, ThreadTransport, Transport
+from lingos_kernel.engine.watchdog import Patience
 from lingos_kernel.errors import ConfigError
 from lingos_kernel.names import did_you_mean
+from lingos_kernel.scheduling.catalogue import make_policy
 
 OWN = ("process", "inprocess")
 
@@ -22,7 +24,7 @@ def make_engine(
     drivers: Mapping[str, Callable[[Config], Engine]],
     policies: Mapping[str, Any],
 ) -> Engine:
-    """The engine that `engine.mode` names; raises `ConfigError` for an unknown one."""
+    """The engine that `engine.mode` names; raises `ConfigError` for an unknown one, or policy."""
     mode = config.engine.mode
     if mode in drivers:
         return drivers[mode](config)
@@ -32,9 +34,14 @@ def make_engine(
             hint=did_you_mean(mode, [*OWN, *drivers]) or f"use one of {', '.join(OWN)}",
         )
     settings = engine_settings(config, policies)
-    transport: Transport = (
-        PipeTransport(settings) if mode == "process" else ThreadTransport(settings)
-    )
+    make_policy(settings.policy, settings.tenant_weights)  # raises what is wrong with them
+    transport: Transport
+    if mode == "process":
+        engine = config.engine
+        patience = Patience(silent_s=engine.silent_s, step_s=engine.step_timeout_s)
+        transport = PipeTransport(settings, patience=patience)
+    else:  # a thread that hangs cannot be ended
+        transport = ThreadTransport(settings)
     return EngineHost(transport)
 
 
@@ -45,9 +52,14 @@ def engine_settings(config: Config, policies: Mapping[str, Any]) -> EngineSettin
         device=engine.device,
         dtype=engine.dtype,
         kv_bytes=engine.kv_bytes,
+        host_kv_bytes=engine.host_kv_bytes,
+        disk_kv_bytes=engine.disk_kv_bytes,
+        disk_kv_dir=str(config.paths.cache_dir / "kv"),
         max_running=engine.max_running,
         max_batch_tokens=engine.max_batch_tokens,
         policy=policy_reference(engine.policy, policies),
+        tenant_weights=dict(engine.tenant_weights),
+        pace=engine.pace,
         threads=engine.threads,
         log_level=config.kernel.log_level.upper(),
     )

@@ -22,6 +22,12 @@ FinishReason = Literal["stop", "length", "cancelled", "tool_calls", "error"]
 
 Pooling = Literal["mean", "cls", "last"]
 
+WeightFormat = Literal["native", "int8", "int4"]
+"""How linear layers, table and head are kept; native: in the model's dtype."""
+
+KvFormat = Literal["native", "int8"]
+"""How keys and values are kept."""
+
 Occupation = Literal["idle", "command", "load", "step"]
 """What an engine does at a moment."""
 
@@ -84,6 +90,9 @@ class ModelSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """auto: float32 on a CPU (exact), bfloat16 on a GPU."""
     device: str = "auto"
+    weight_format: WeightFormat = "native"
+    """Encoders stay native."""
+    kv_format: KvFormat = "native"
     context_tokens: int = 0
     """0: what the model's own configuration says."""
     kv_bytes: int = 0
@@ -316,6 +325,8 @@ class ModelLoaded(Message, frozen=True):
     vocabulary: int
     hidden_size: int
     load_s: float
+    weight_format: WeightFormat = "native"
+    kv_format: KvFormat = "native"
 
 
 class ModelUnloaded(Message, frozen=True):
@@ -372,7 +383,8 @@ class EngineStats(Message, frozen=True):
 
 
 Event = (
-    Ready | ModelLoaded | ModelUnloaded | Outputs | Embedded | Failed | PagesHeld | EngineStats | Pulse
+    Ready | ModelLoaded | ModelUnloaded | Outputs | Embedded | Failed | PagesHeld | EngineStats
+    | Pulse
 )  # fmt: skip
 
 encode = msgspec.msgpack.Encoder().encode

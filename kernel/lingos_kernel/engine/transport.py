@@ -23,8 +23,10 @@ from typing import Protocol
 import msgspec
 
 from lingos_kernel.engine.framing import FrameDecoder, frame
-from lingos_kernel.engine.messages import Command, Event, Shutdown, decode_event
+from lingos_kernel.engine.messages import Command, Event, Pulse, Ready, Shutdown, decode_event
+from lingos_kernel.engine.pulse import PERIOD_S
 from lingos_kernel.engine.settings import EngineSettings
+from lingos_kernel.engine.watchdog import Patience, Watchdog
 from lingos_kernel.engine.worker import ENGINE_CORE, Core, CoreFactory, Inbox, core_factory, serve
 from lingos_kernel.errors import EngineError
 
@@ -80,8 +82,18 @@ class Transport(Protocol):
 class PipeTransport:
     """An engine in a child process, so that its crash or a kill is survived."""
 
-    def __init__(self, settings: EngineSettings, *, core: str = ENGINE_CORE) -> None:
-        """`core` names the factory of the engine's core, as MODULE:NAME."""
+    def __init__(
+        self,
+        settings: EngineSettings,
+        *,
+        core: str = ENGINE_CORE,
+        patience: Patience | None = None,
+    ) -> None:
+        """`core` names the factory of the engine's core, as MODULE:NAME.
+
+        A process that lives but does nothing is killed when `patience` is over.
+        """
+        self._patience = patience or Patience()
         # -P: a file named like a library in the user's folder must not be imported for it.
         self._arguments = (
             *(sys.executable, "-P", "-m", "lingos_kernel.engine.worker"),
@@ -92,7 +104,7 @@ class PipeTransport:
     async def open(self, on_event: OnEvent, on_death: OnDeath) -> None:
         """Start the process; see `Transport`."""
         # A session of its own keeps the terminal's Ctrl-C away from it.
-        self._child = child = _Child(on_event, on_death)
+        self._child = child = _Child(on_event, on_death, self._patience)
         await asyncio.get_running_loop().subprocess_exec(
             lambda: child, *self._arguments, start_new_session=True, env={**PATIENT, **os.environ}
         )
@@ -117,13 +129,18 @@ class PipeTransport:
 class _Child(asyncio.SubprocessProtocol):
     """One engine process, from start to end."""
 
-    def __init__(self, on_event: OnEvent, on_death: OnDeath) -> None:
+    def __init__(self, on_event: OnEvent, on_death: OnDeath, patience: Patience) -> None:
         self._on_event = on_event
         self._on_death = on_death
+        self._patience = patience
         self._frames = FrameDecoder()
         self._log = LogLines()
-        self._gone = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._gone: asyncio.Future[None] = self._loop.create_future()
         self._is_closing = False
+        self._watchdog: Watchdog | None = None
+        """There from `Ready` on: the start has a time limit of its own."""
+        self._complaint = ""
         self._process: asyncio.SubprocessTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -152,12 +169,31 @@ class _Child(asyncio.SubprocessProtocol):
             self._signal(signal.SIGKILL)
             return
         for event in events:
-            if not self._is_closing:
-                self._on_event(event)
+            self._take(event)
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, Ready):
+            self._watchdog = Watchdog(self._patience, self._loop.time(), period_s=PERIOD_S)
+            self._loop.call_later(PERIOD_S, self._look, self._watchdog)
+        pulse = event if isinstance(event, Pulse) else None
+        if self._watchdog:
+            self._watchdog.heard(self._loop.time(), pulse)
+        if not (self._is_closing or pulse):
+            self._on_event(event)
+
+    def _look(self, watchdog: Watchdog) -> None:
+        """End a process that lives but does nothing."""
+        if self._is_closing or self._gone.done():
+            return
+        self._complaint = watchdog.complaint(self._loop.time())
+        if self._complaint:
+            self._signal(signal.SIGKILL)
+        else:
+            self._loop.call_later(PERIOD_S, self._look, watchdog)
 
     def process_exited(self) -> None:
         # Its pipes close now as well, unless a process that it started holds them open.
-        asyncio.get_running_loop().call_later(LAST_WORDS_S, self._die)
+        self._loop.call_later(LAST_WORDS_S, self._die)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self._die()
@@ -170,6 +206,8 @@ class _Child(asyncio.SubprocessProtocol):
         self._process.close()
         if not self._is_closing:
             cause = _exit_cause(self._process.get_returncode())
+            if self._complaint:
+                cause = f"{self._complaint}, and {cause}"
             self._on_death(Death(cause, self._log.lines))
 
     async def end(self) -> None:
@@ -177,8 +215,9 @@ class _Child(asyncio.SubprocessProtocol):
         if not self._process:
             return  # its start failed
         try:
-            self.write(frame(Shutdown()))
-            await asyncio.wait([self._gone], timeout=CLOSE_S)
+            if self._watchdog:  # else it is being imported, and would read nothing for a while
+                self.write(frame(Shutdown()))
+                await asyncio.wait([self._gone], timeout=CLOSE_S)
             self._signal(signal.SIGTERM)
             await asyncio.wait([self._gone], timeout=TERMINATE_S)
             self._signal(signal.SIGKILL)

@@ -31,6 +31,7 @@ from lingos_kernel.engine.messages import (
     Shutdown,
     decode_command,
 )
+from lingos_kernel.engine.pulse import Activity, occupation_of, start_pulse
 from lingos_kernel.engine.settings import EngineSettings
 from lingos_kernel.errors import EngineError
 
@@ -63,17 +64,26 @@ CoreFactory = Callable[[EngineSettings, Callable[[], float]], Core]
 Inbox = queue.SimpleQueue[Command]
 
 
-def serve(core: Core, inbox: Inbox, send: Callable[[Sequence[Event]], None]) -> None:
+def serve(
+    core: Core,
+    inbox: Inbox,
+    send: Callable[[Sequence[Event]], None],
+    activity: Activity | None = None,
+) -> None:
     """Run the core until `Shutdown`: take what came in, step, send; wait only when idle."""
+    activity = activity or Activity(time.monotonic)
     send((Ready(os_pid=os.getpid(), device=core.device),))
     while True:
         for command in _arrived(inbox, wait=not core.has_work):
-            events = core.handle(command)
+            with activity.of(occupation_of(command)):
+                events = core.handle(command)
             if isinstance(command, Shutdown):
                 return
             send(events)
         if core.has_work:
-            send(core.step())
+            with activity.of("step"):
+                events = core.step()
+            send(events)
 
 
 def _arrived(inbox: Inbox, *, wait: bool) -> Iterator[Command]:
@@ -106,7 +116,15 @@ def main(arguments: Sequence[str]) -> None:
     core = core_factory(arguments[1])(settings, time.monotonic)
     gc.freeze()
     gc.enable()
-    serve(core, inbox, lambda events: _write(events_fd, events))
+    writing = threading.Lock()
+
+    def send(events: Sequence[Event]) -> None:
+        with writing:
+            _write(events_fd, events)
+
+    activity = Activity(time.monotonic)
+    start_pulse(activity, lambda pulse: send((pulse,)))
+    serve(core, inbox, send, activity)
     # Nothing is left to save, and tearing torch down can take longer than the kernel waits.
     logging.shutdown()
     os._exit(0)

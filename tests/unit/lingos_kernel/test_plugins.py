@@ -470,6 +470,32 @@ def test_after_hooks_never_raise() -> None:
     assert all(t.seconds >= 0 for t in made.times())
 
 
+class Exits:
+    """A plugin whose hooks around calls raise what would end the program."""
+
+    @hookimpl
+    def lingos_before_syscall(self) -> None:
+        """End the program."""
+        raise SystemExit(3)
+
+    @hookimpl
+    def lingos_after_syscall(self) -> None:
+        """Break off whatever runs."""
+        raise asyncio.CancelledError
+
+
+def test_hooks_that_would_end_the_program() -> None:
+    """What is no `Exception` ends neither the call nor the kernel; the plugin is named."""
+    made, _ = host(candidate("bad", Exits))
+    made.load()
+    assert made.before_syscall(None, None, {"x": 1}) == {"x": 1}
+    made.after_syscall(None, None, "end")
+    assert {(t.hook, t.errors) for t in made.times()} == {
+        ("lingos_before_syscall", 1),
+        ("lingos_after_syscall", 1),
+    }
+
+
 async def test_startup_and_shutdown() -> None:
     """Each plugin is started once, plain or async, and stopped in reverse; failures are noted."""
     made, one, two = watched()

@@ -31,6 +31,7 @@ from lingos_kernel.engine.transport import (
     ThreadTransport,
     Transport,
 )
+from lingos_kernel.engine.watchdog import Patience
 from lingos_kernel.errors import EngineDied, EngineError
 from lingos_kernel.testing import Prompt, ScriptedCore
 
@@ -59,6 +60,14 @@ def script(prompt):
     return prompt.user
 def make(settings, clock):
     return ScriptedCore(settings, clock, script=script)
+"""
+
+ENDLESS = """
+import time
+from lingos_kernel.testing import ScriptedCore
+class EndlessCore(ScriptedCore):
+    def step(self):
+        time.sleep(600)
 """
 
 
@@ -181,6 +190,56 @@ async def test_stuck_process_is_ended(
     transport = PipeTransport(EngineSettings(), core="stuck_core:StuckCore")
     await Listener().open(transport)
     transport.send(LoadModel(MODEL))
+    await transport.close()
+    assert transport.os_pid is None
+
+
+async def test_a_stopped_process_is_killed_and_its_request_goes_on() -> None:
+    """An engine that is alive but silent (SIGSTOP) is given up; the answer is the whole one."""
+    transport = PipeTransport(EngineSettings(), core=SCRIPTED, patience=Patience(silent_s=2.0))
+    host = EngineHost(transport, restart=AT_ONCE)
+    await host.start()
+    await host.load(MODEL)
+    prompt = "all of this comes back. " * 200
+    request = Generate("r", "m", tuple(prompt.encode()), SamplingParams(max_tokens=100_000))
+    outputs = host.generate(request)
+    text = (await anext(outputs)).text
+    assert host.os_pid
+    os.kill(host.os_pid, signal.SIGSTOP)
+    async for output in outputs:
+        text += output.text
+    assert text == prompt
+    assert host.restarts == 1
+    await host.stop()
+
+
+async def test_a_step_without_end_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that tells it lives, but is lost in one step, is killed, and the reason is told."""
+    (tmp_path / "endless_core.py").write_text(ENDLESS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    transport = PipeTransport(
+        EngineSettings(), core="endless_core:EndlessCore", patience=Patience(step_s=0.5)
+    )
+    listener = Listener()
+    await listener.open(transport)
+    transport.send(LoadModel(MODEL))
+    transport.send(Generate("r", "m", (104, 105), SamplingParams(max_tokens=5)))
+    death = await listener.death
+    assert "has been busy with one step" in death.cause
+    assert "SIGKILL" in death.cause
+    await transport.close()
+
+
+async def test_an_engine_that_is_still_being_imported_is_not_asked_to_leave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would not hear it for seconds: it is terminated at once."""
+    monkeypatch.setattr(transport_module, "CLOSE_S", 3600.0)
+    (tmp_path / "slow_core.py").write_text("import time; time.sleep(3600)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    transport = PipeTransport(EngineSettings(), core="slow_core:make")
+    listener = Listener()
+    await transport.open(listener.events.put_nowait, listener.death.set_result)
     await transport.close()
     assert transport.os_pid is None
 
