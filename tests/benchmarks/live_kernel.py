@@ -16,13 +16,13 @@ from lingos_kernel.config import load_config
 from lingos_kernel.engine.messages import EngineStats
 from lingos_kernel.kernel import Kernel
 
-WORDS = (
+VOCABULARY = (
     "time year people way day man thing woman life child world school state family student group "
     "country problem hand part place case week company system program question work number night "
     "point home water room mother area money story fact month lot right study book eye job word "
     "business issue side kind head house service friend father power hour game line end member "
     "law car city community name president team minute idea body back parent face level office"
-).split()
+)
 
 
 def kernel_options(description: str | None) -> argparse.ArgumentParser:
@@ -64,7 +64,7 @@ async def live_kernel(
 
 def words(numbers: random.Random, count: int) -> str:
     """A text of so many words, about a token each, that begins like no other."""
-    return " ".join(numbers.choices(WORDS, k=count))
+    return " ".join(numbers.choices(VOCABULARY.split(), k=count))
 
 
 def computed_tokens(stats: EngineStats) -> int:

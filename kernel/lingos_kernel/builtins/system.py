@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -16,11 +17,16 @@ from lingos_kernel.scheduling.catalogue import POLICIES, make_policy
 from lingos_kernel.syscalls.spec import Context, SyscallInfo, syscall
 
 
+CHANGED = "sys.policy, until the kernel ends"
+
+
 class SysSyscalls:
     """Help, state and settings."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._chosen: tuple[str, Mapping[str, float]] | None = None
+        """The policy and the weights chosen while running; None: those of the settings."""
 
     @syscall("sys.noop", capability="*", cost="io")
     async def noop(self) -> None:
@@ -67,18 +73,30 @@ class SysSyscalls:
     ) -> dict[str, Any]:
         """Show the scheduling policy, or go on by another one; whatever waits or runs stays.
 
+        A change holds until the kernel ends; engine.policy and engine.tenant_weights of the
+        settings hold from its next start on. `source` says which it is.
+
         Args:
             name: the policy to schedule by from now on.
             tenant_weights: shares that tenants are due under `fair`; others have the weight 1.
         """
-        engine, plugged = self._services.engine, self._services.policies
-        current = engine.stats.policy or self._services.config.engine.policy
+        config, plugged = self._services.config, self._services.policies
+        current, weights = self._chosen or (config.engine.policy, config.engine.tenant_weights)
         if name is not None or tenant_weights is not None:
-            current = policy_reference(name or current, plugged)
-            make_policy(current, tenant_weights)  # raises what is wrong with them
-            engine.set_policy(current, tenant_weights)
-        names = {policy_reference(plugin, plugged): plugin for plugin in plugged}
-        return {"policy": names.get(current, current), "choices": sorted({*POLICIES, *plugged})}
+            current = name or current
+            weights = weights if tenant_weights is None else tenant_weights
+            reference = policy_reference(current, plugged)
+            make_policy(reference, weights)  # raises what is wrong with them
+            self._services.engine.set_policy(reference, weights)
+            self._chosen = current, weights
+        models = self._services.engine.stats.models
+        return {
+            "policy": current,
+            "tenant_weights": dict(weights),
+            "source": CHANGED if self._chosen else config.sources["engine.policy"],
+            "choices": sorted({*POLICIES, *plugged}),
+            "tenants": {model.name: msgspec.to_builtins(model.tenants) for model in models},
+        }
 
     @syscall("sys.calls", cost="io")
     async def calls(self, limit: int = 50) -> list[dict[str, Any]]:
@@ -95,4 +113,6 @@ def _described(info: SyscallInfo) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
     return value if isinstance(value, int | float | bool | None) else str(value)

@@ -122,6 +122,11 @@ class Roster:
 
     # The policy
 
+    @property
+    def policy(self) -> Policy:
+        """The one in force."""
+        return self._policy
+
     def set_policy(self, policy: Policy) -> None:
         """Go on by another policy; whoever waits, runs or is paused goes on doing so."""
         for sequence in (*self.running, *self.waiting):

@@ -48,6 +48,16 @@ class SequenceStats(msgspec.Struct, frozen=True, omit_defaults=True):
     preemptions: int
 
 
+class TenantStats(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a model has computed for a tenant, under a policy that keeps books of it."""
+
+    tenant: str
+    weight: float
+    counter: float
+    """Cost by weight, of tokens and held pages; that of those at work comes together."""
+    tokens: int
+
+
 class TierStats(msgspec.Struct, frozen=True, omit_defaults=True):
     """A place for a model's KV pages below its device."""
 
@@ -90,6 +100,8 @@ class ModelStats(msgspec.Struct, frozen=True, omit_defaults=True):
     max_running: int = 0
     """Inferences that may run at a time now: N = M // C; 0: no bound."""
     tiers: tuple[TierStats, ...] = ()
+    tenants: tuple[TenantStats, ...] = ()
+    """Of those at work, under `fair`."""
     kept_preemptions: int = 0
     """Preempted ones whose pages stayed; then those whose pages may go down, or are lost."""
     spilled_preemptions: int = 0

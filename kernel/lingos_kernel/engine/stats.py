@@ -13,7 +13,7 @@ from lingos_kernel.engine.decoder import Decoder, StepWork
 from lingos_kernel.engine.messages import EngineStats
 from lingos_kernel.engine.model import LoadedModel
 from lingos_kernel.engine.sequence import Sequence
-from lingos_kernel.engine.stat_rows import ModelStats, SequenceStats
+from lingos_kernel.engine.stat_rows import ModelStats, SequenceStats, TenantStats
 from lingos_kernel.memory.pages import PAGE_SLOTS
 
 INTERVAL_S = 0.25
@@ -155,6 +155,10 @@ def _model_stats(model: LoadedModel) -> ModelStats:
         prefill_tokens_per_s=decoder.prices.prefill.per_s or 0.0,
         pages_per_inference=decoder.roster.admission.pages_per_inference,
         max_running=decoder.roster.max_running,
+        tenants=tuple(
+            TenantStats(book.tenant, book.weight, book.counter, book.tokens)
+            for book in decoder.roster.policy.tenant_books()
+        ),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lingos_kernel.scheduling.policy import BasePolicy, Rank, Work
+from lingos_kernel.scheduling.policy import BasePolicy, Rank, TenantBook, Work
 from lingos_kernel.scheduling.sharing import fill_levels
 
 
@@ -20,6 +20,8 @@ class Account:
     """Cost by weight."""
     at_work: int = 0
     """Pieces of work that wait or run."""
+    tokens: int = 0
+    """Computed, whatever they cost."""
 
 
 class Fair(BasePolicy):
@@ -73,6 +75,7 @@ class Fair(BasePolicy):
         """Charges the tenant."""
         account = self._of[work]
         account.served += (tokens + self._page_cost * work.held_pages) / account.weight
+        account.tokens += tokens
 
     def on_held(self, tenant: str, pages: int) -> None:
         """Charges the tenant for pages that it keeps while it computes nothing with them."""
@@ -96,6 +99,13 @@ class Fair(BasePolicy):
         self._weights = dict(weights)
         for account in self._accounts.values():
             account.weight = weights.get(account.name, 1.0)
+
+    def tenant_books(self) -> Sequence[TenantBook]:
+        """Of those at work, and of those that would not start at the floor."""
+        return [
+            TenantBook(account.name, account.weight, account.served, account.tokens)
+            for account in self._accounts.values()
+        ]
 
     def _lowest(self) -> float:
         busy = [account.served for account in self._accounts.values() if account.at_work]

@@ -12,6 +12,7 @@ policy decides. Only `priority` lets work of a less urgent class earn its turn b
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from lingos_kernel.scheduling.sharing import split_evenly
@@ -61,6 +62,18 @@ class Work(Protocol):
     @property
     def held_pages(self) -> int:
         """KV pages that it holds; 0 while it waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class TenantBook:
+    """What a policy has written down of one tenant."""
+
+    tenant: str
+    weight: float
+    counter: float
+    """Cost by weight; those at work come together."""
+    tokens: int
+    """Computed for it, by themselves."""
 
 
 class Policy(Protocol):
@@ -114,6 +127,9 @@ class Policy(Protocol):
     def weigh_tenants(self, weights: Mapping[str, float]) -> None:
         """Set the shares that tenants are due; who is not named has the weight 1."""
 
+    def tenant_books(self) -> Sequence[TenantBook]:
+        """Of the tenants that it keeps books of."""
+
 
 class BasePolicy:
     """One lane, ranks that stay as they are, preemption by strictly more urgent classes alone."""
@@ -162,3 +178,7 @@ class BasePolicy:
 
     def weigh_tenants(self, weights: Mapping[str, float]) -> None:
         """All tenants are alike."""
+
+    def tenant_books(self) -> Sequence[TenantBook]:
+        """Keeps none."""
+        return ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -48,17 +48,29 @@ class StepTime:
 def fit_step_time(records: Iterable[StepRecord]) -> StepTime:
     """The model that foresees these steps best, by least squares of the relative error.
 
-    Relative, so that the many short steps count as much as the few long ones. Raises
-    `InvalidArguments` when there are no steps.
+    Relative, so that the many short steps count as much as the few long ones: relative to what a
+    first fit foresees, since relative to what was measured slow steps would count for little, and
+    less time would be foreseen than they take together. Raises `InvalidArguments` when there are
+    no steps.
     """
-    equations = NormalEquations(4)
-    count = 0
-    for record in records:
-        features = (1.0, record.decode_rows, record.prefill_tokens, record.kv_slots)
-        equations.add(features, record.step_s, weight=1 / record.step_s**2)
-        count += 1
-    if not count:
+    records = list(records)
+    if not records:
         raise InvalidArguments("there are no steps to fit a model to", hint="record some first")
+    times = _fit(records, [record.step_s for record in records])
+    foreseen_s = [
+        times.seconds(record.decode_rows, record.prefill_tokens, record.kv_slots)
+        for record in records
+    ]
+    least_s = min(record.step_s for record in records)
+    return _fit(records, [max(step_s, least_s) for step_s in foreseen_s])
+
+
+def _fit(records: Sequence[StepRecord], scales_s: Sequence[float]) -> StepTime:
+    """By least squares of each error over its scale."""
+    equations = NormalEquations(4)
+    for record, scale_s in zip(records, scales_s, strict=True):
+        features = (1.0, record.decode_rows, record.prefill_tokens, record.kv_slots)
+        equations.add(features, record.step_s, weight=1 / scale_s**2)
     return StepTime(*equations.solve())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +71,8 @@ def value_text(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list | tuple):
         return ", ".join(str(item) for item in value) or "(none)"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} = {item}" for name, item in value.items()) or "(none)"
     return str(value)
 
 

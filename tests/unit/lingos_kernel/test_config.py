@@ -104,6 +104,11 @@ def test_long_home_gets_a_short_socket(tmp_path: Path) -> None:
         ("[engine]\ndtype = 'int8'", "one of auto, float32, bfloat16, float16"),
         ("[kernel]\ncall_timeout_s = nan", "a number above 0"),
         ("[plugins]\nload = [1]", "a list of names"),
+        ("[engine.tenant_weights]\nann = 'much'", "a table of numbers by name, each above 0"),
+        ("[engine.tenant_weights]\nann = 0", "engine.tenant_weights = {'ann': 0} is not allowed"),
+        ("[engine.tenant_weights]\nann = inf", "each above 0"),
+        ("[engine]\ntenant_weights = 3", "a table of numbers by name"),
+        ("[engine]\npace = 0.5", "a number, at least 1"),
         ("engine = 3", "engine is a section"),
         ("[engine\n", "is not TOML"),
     ],
@@ -146,6 +151,21 @@ def test_projects_cannot_redirect(home: Path, tmp_path: Path) -> None:
     (tmp_path / ".lingos.toml").write_text("[kernel]\nsocket = 'evil.sock'")
     with pytest.raises(ConfigError, match="which a project may not"):
         load(home, project_dir=tmp_path)
+
+
+def test_tenant_weights_from_file_and_environment(home: Path) -> None:
+    """A table in the file; names and numbers with commas in a variable, which replaces it."""
+    write_user(home, "[engine.tenant_weights]\nann = 3\n'b c' = 0.5\n")
+    assert load(home).engine.tenant_weights == {"ann": 3.0, "b c": 0.5}
+    variable = "LINGOS_ENGINE_TENANT_WEIGHTS"
+    assert load(home, {variable: "ann=2, bob=0.25"}).engine.tenant_weights == {
+        "ann": 2.0,
+        "bob": 0.25,
+    }
+    assert load(home, {variable: ""}).engine.tenant_weights == {}
+    for wrong in ("ann", "ann=", "ann=-1", "=3=", "ann=nan"):
+        with pytest.raises(ConfigError, match=r"TENANT_WEIGHTS: .*is not allowed"):
+            load(home, {variable: wrong})
 
 
 def test_load_plugins_variable(home: Path) -> None:

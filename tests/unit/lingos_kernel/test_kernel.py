@@ -136,7 +136,16 @@ def test_a_plugin_s_policy_travels_by_module_and_name(tmp_path: Path) -> None:
     config = scripted_config(tmp_path, settings={"engine.policy": "lottery"})
     settings = engine_settings(config, {"lottery": Lottery})
     assert settings.policy == f"{__name__}:Lottery"
-    assert engine_settings(config, {}).policy == "lottery"
+    with pytest.raises(ConfigError, match="lottery"):
+        make_engine(config, drivers={}, policies={})
+
+
+def test_weights_and_pace_reach_the_engine(tmp_path: Path) -> None:
+    """What the settings say of them is in its own."""
+    given = {"engine.tenant_weights": {"ann": 3.0}, "engine.pace": 1.5}
+    settings = engine_settings(scripted_config(tmp_path, settings=given), {})
+    assert settings.tenant_weights == {"ann": 3.0}
+    assert settings.pace == 1.5
 
 
 def test_a_driver_replaces_the_engine(tmp_path: Path) -> None:

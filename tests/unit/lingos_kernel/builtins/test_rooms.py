@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from lingos_kernel.errors import (
 from lingos_kernel.kernel import Kernel
 from lingos_kernel.security.principal import Principal
 from lingos_kernel.syscalls.call import Call
+from lingos_kernel.testing.scripted_kernel import scripted_kernel
 
 
 class Person:
@@ -107,6 +109,21 @@ async def test_the_policy_changes_while_the_kernel_runs(make_kernel: Any) -> Non
         with pytest.raises(ConfigError, match="weight"):
             await kernel.call("sys.policy", tenant_weights={"ann": 0})
         assert (await kernel.call("sys.policy"))["policy"] == "fair"
+        await kernel.call("sys.policy", name="fifo")
+        assert kernel.engine.commands[-1] == SetPolicy("fifo", {"ann": 3.0})
+
+
+async def test_the_policy_says_whether_it_is_that_of_the_settings(tmp_path: Path) -> None:
+    """Weights come from the settings, and a change names itself as passing."""
+    weights = {"ann": 3.0, "bob": 0.5}
+    settings = {"engine.policy": "fair", "engine.tenant_weights": weights}
+    async with scripted_kernel(tmp_path, settings=settings) as kernel:
+        shown = await kernel.call("sys.policy")
+        assert (shown["policy"], shown["tenant_weights"]) == ("fair", weights)
+        assert shown["source"] == "command line"
+        changed = await kernel.call("sys.policy", tenant_weights={})
+        assert (changed["policy"], changed["tenant_weights"]) == ("fair", {})
+        assert "until the kernel ends" in changed["source"]
 
 
 async def test_locks_keep_processes_apart(make_kernel: Any) -> None:
