@@ -233,7 +233,7 @@ def _decoder(
     )
     # One token for everybody who decodes, and one at least for prefill.
     tokens = max(settings.max_batch_tokens, settings.max_running + 1)
-    return Decoder(runner, roster, intake, budget=StepBudget(max_tokens=tokens), clock=clock)
+    return Decoder(runner, roster, intake, budget=StepBudget(max_tokens=tokens, pace=settings.pace), clock=clock)
 
 
 def _encoder(model: Any, info: ModelLoaded, codec: TextCodec) -> Encoder:

@@ -24,6 +24,8 @@ class EngineSettings(msgspec.Struct, frozen=True, omit_defaults=True):
     """Name of the scheduling policy, or MODULE:CLASS of a plugin's."""
     tenant_weights: dict[str, float] = {}
     """Shares that tenants are due under `fair`; who is not named has the weight 1."""
+    pace: float = 3.0
+    """A step with prefill lasts at most so many times as long as one that only decodes."""
     page_size: int = 16
     """KV slots in a page."""
     threads: int = 0
