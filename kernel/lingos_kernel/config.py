@@ -115,10 +115,12 @@ class PluginsConfig:
 
 @dataclass(frozen=True, slots=True)
 class ShellConfig:
-    """The terminal interface."""
+    """The terminal interface and the line REPL."""
 
     theme: str = "lingos-dark"
     """A theme's name; ansi-dark and ansi-light take the terminal's own sixteen colours."""
+    editing: Literal["emacs", "vi"] = "emacs"
+    """Keys of the line REPL; F4 changes it for a sitting."""
     keys: Mapping[str, str] = field(default_factory=dict)
     """Other keys, by the id of what they do (docs/reference/tui.md lists the ids)."""
 

@@ -16,6 +16,13 @@ class EngineSettings(msgspec.Struct, frozen=True, omit_defaults=True):
     """For models that ask for "auto" themselves; auto: float32 on a CPU, bfloat16 on a GPU."""
     kv_bytes: int = 0
     """Bytes of KV pages over all models; 0: the planner decides."""
+    host_kv_bytes: int = 0
+    """Host memory of a model for KV pages that its device has no room for; 0: a share of what is
+    free beside a GPU, none on a CPU. Negative: none."""
+    disk_kv_bytes: int = 0
+    """Of `disk_kv_dir`, for all models; 0: a share of what is free. Negative: none."""
+    disk_kv_dir: str = ""
+    """Folder of the KV pages that outlive the engine; empty: none do."""
     max_running: int = 64
     """Sequences in one step."""
     max_batch_tokens: int = 512

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from lingos_kernel.memory.relief import Rate
 from lingos_kernel.models.store import StoredModel
 from lingos_kernel.models.text_codec import TextCodec
 
@@ -72,6 +74,13 @@ def random_prompts(seed: int, count: int = 8, vocabulary: int = 256) -> Prompts:
     return prompts
 
 
+def prefill_rate(tokens_per_s: float) -> Rate:
+    """As if it had been measured."""
+    rate = Rate()
+    rate.add(tokens_per_s, 1.0)
+    return rate
+
+
 @pytest.fixture(scope="module", params=ARCHITECTURES)
 def architecture(request: pytest.FixtureRequest) -> str:
     """Each architecture in turn."""
@@ -104,23 +113,39 @@ def test_in_mixed_batches_with_preemption(
     tiny_model: Callable[[str], Path],
     drive: Callable[..., Any],
 ) -> None:
-    """Chunked prefill beside decoding, too few pages, and preemption at random change nothing."""
+    """Chunked prefill beside decoding, too few pages, and preemption at random change nothing.
+
+    Of those that give way some keep their pages; those of others go to host memory or are lost.
+    """
     probe = drive(tiny_model(architecture))
     page_bytes = probe.core.models["m"].info.page_bytes
     rng = random.Random(7)
     engine = drive(
-        tiny_model(architecture), kv_bytes=20 * page_bytes, max_running=5, max_batch_tokens=24
+        tiny_model(architecture),
+        kv_bytes=11 * page_bytes,
+        host_kv_bytes=30 * page_bytes,
+        max_running=5,
+        max_batch_tokens=24,
     )
+    decoder = engine.core.models["m"].decoder
+    decoder.prices.down["host"].add(1e6, 1.0)
+    wishes = cycle([("slots", 1e-3), ("pages", 1e-3), ("pages", 1e12)])
     prompts = random_prompts(2)
     todo = dict(enumerate(prompts))
     while todo or engine.core.has_work:
         if todo and rng.random() < 0.3:
             index, prompt = todo.popitem()
             engine.generate(str(index), prompt, max_tokens=NEW_TOKENS)
-        if rng.random() < 0.1:
-            engine.core.preempt(str(rng.randrange(len(prompts))))
+        if decoder.roster.running and rng.random() < 0.2:
+            shortage, tokens_per_s = next(wishes)
+            decoder.prices.prefill = prefill_rate(tokens_per_s)
+            engine.core.preempt(rng.choice(decoder.roster.running).request.id, shortage)
+        elif rng.random() < 0.3:  # computing turns out to be slow
+            decoder.prices.prefill = prefill_rate(1e-3)
         engine.step()
         engine.core.check_integrity()
+    assert set(decoder.roster.reliefs) == {"keep", "spill", "drop"}
+    assert decoder.tiers.stats[0].spilled_pages > 0
     usages = [engine.last(str(index)).usage for index in range(len(prompts))]
     assert sum(usage.preemptions for usage in usages) > 0
     for index, prompt in enumerate(prompts):

@@ -43,7 +43,7 @@ actions = st.one_of(
     ),
     st.tuples(st.just("cancel"), targets),
     st.tuples(st.just("fork"), targets),
-    st.tuples(st.just("preempt"), targets),
+    st.tuples(st.just("preempt"), targets, st.sampled_from(["slots", "pages"])),
     st.tuples(st.just("pause"), targets),
     st.tuples(st.just("resume"), targets),
     st.tuples(st.just("renice"), targets, st.integers(-20, 19)),
@@ -52,12 +52,30 @@ actions = st.one_of(
 )
 
 
-@pytest.fixture(scope="module")
-def engine(tiny_llama: Path, drive: Callable[..., Any]) -> Any:
-    """One engine for all examples, with little memory; each example leaves it empty."""
+@pytest.fixture(scope="module", params=["lost", "host", "host and disk"])
+def engine(
+    request: pytest.FixtureRequest,
+    tiny_llama: Path,
+    drive: Callable[..., Any],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Any:
+    """One engine for all examples, with little memory; each example leaves it empty.
+
+    What is evicted is lost, or goes down to tiers that are small, too.
+    """
     page_bytes = drive(tiny_llama).core.models["m"].info.page_bytes
+    tiers: dict[str, Any] = {}
+    if "host" in request.param:
+        tiers["host_kv_bytes"] = 4 * page_bytes
+    if "disk" in request.param:
+        tiers["disk_kv_dir"] = str(tmp_path_factory.mktemp("kv"))
+        tiers["disk_kv_bytes"] = 1 << 20
     return drive(
-        tiny_llama, kv_bytes=PAGES * page_bytes, max_running=MAX_RUNNING, max_batch_tokens=16
+        tiny_llama,
+        kv_bytes=PAGES * page_bytes,
+        max_running=MAX_RUNNING,
+        max_batch_tokens=16,
+        **tiers,
     )
 
 
@@ -90,9 +108,9 @@ class Script:
         self.expected.pop(self._id(target), None)
         self.engine.send(Cancel(self._id(target)))
 
-    def preempt(self, target: int) -> None:
-        """Take a request's pages."""
-        self.engine.core.preempt(self._id(target))
+    def preempt(self, target: int, shortage: str) -> None:
+        """Take a request's places, and its pages if those are short."""
+        self.engine.core.preempt(self._id(target), shortage)
 
     def pause(self, target: int) -> None:
         """Hold a request."""
