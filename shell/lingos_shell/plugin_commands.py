@@ -1,4 +1,4 @@
-"""Commands that plugins add by the hook `lingos_register_commands`."""
+"""Commands and loaders that plugins add to the shell by their hooks."""
 
 from __future__ import annotations
 
@@ -22,3 +22,15 @@ def load_plugin_commands(invocation: Invocation) -> Mapping[str, Any]:
     host.attach("commands", commands)
     host.load()
     return commands.items
+
+
+def load_plugin_loaders(invocation: Invocation) -> Mapping[str, Any]:
+    """Import the installed plugins and collect their loaders (`@name:what`) by name."""
+    from lingos_kernel.plugins import PluginHost
+    from lingos_kernel.registry import Registry
+
+    loaders = Registry("loader")
+    host = PluginHost(invocation.config().plugins)
+    host.attach("loaders", loaders)
+    host.load()
+    return loaders.items

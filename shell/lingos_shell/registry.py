@@ -21,8 +21,14 @@ class Entry:
     """Where a command lives and what it is for."""
 
     module: str
+    """Of the command line; empty: there is only a word of the shell."""
     summary: str
     section: str
+    syscall: str = ""
+    """The word `/name` of the shell stands for this syscall."""
+    word: str = ""
+    """What the word `/name` of the shell does, where that differs from the command: it is one of
+    `lingos_shell.language.builtin`."""
 
     def load(self) -> click.Command:
         """Import the command; the module calls it `command`, or `NAME_command` among several."""
@@ -32,30 +38,95 @@ class Entry:
 
 
 TALK, MODELS, KERNEL, MACHINE = "Talk to a model", "Models", "Kernel", "Machine"
+SHELL = "In the shell"
 
-COMMANDS: dict[str, Entry] = {
+ENTRIES: dict[str, Entry] = {
     "run": Entry("run", "Answer one prompt; piped text comes before it.", TALK),
+    "sh": Entry("sh", "Talk with a model and run syscalls, line by line.", TALK),
     "chat": Entry("chat", "Talk with a model, line by line.", TALK),
     "call": Entry("call", "Call any syscall with its arguments.", TALK),
-    "ctx": Entry("contexts", "Keep, fork and cut conversations.", TALK),
-    "syscalls": Entry("syscalls", "List the syscalls, or explain one.", TALK),
-    "pull": Entry("models:pull_command", "Fetch a model into the store.", MODELS),
-    "models": Entry("models:models_command", "List the models in the store.", MODELS),
-    "show": Entry("models:show_command", "Show everything known about a model.", MODELS),
-    "rm": Entry("models:rm_command", "Remove models from the store.", MODELS),
-    "ps": Entry("processes:ps_command", "List the kernel's processes.", KERNEL),
-    "kill": Entry("processes:kill_command", "End, pause or resume processes.", KERNEL),
-    "nice": Entry("processes:nice_command", "Change a process's priority.", KERNEL),
-    "wait": Entry("processes:wait_command", "Wait until a process has ended, and say why.", KERNEL),
-    "trace": Entry("trace", "Watch the syscalls of a process live, until it ends.", KERNEL),
-    "job": Entry("jobs", "Have syscalls done in the background, whatever happens.", KERNEL),
-    "top": Entry("top", "Watch the scheduler: who runs, who waits, where memory went.", KERNEL),
+    "ctx": Entry("contexts", "Keep, fork and cut conversations.", TALK, syscall="ctx.list"),
+    "syscalls": Entry("syscalls", "List the syscalls, or explain one.", TALK, syscall="sys.help"),
+    "pull": Entry(
+        "models:pull_command", "Fetch a model into the store.", MODELS, syscall="model.pull"
+    ),
+    "models": Entry(
+        "models:models_command", "List the models in the store.", MODELS, syscall="model.list"
+    ),
+    "show": Entry(
+        "models:show_command", "Show everything known about a model.", MODELS, syscall="model.show"
+    ),
+    "rm": Entry(
+        "models:rm_command", "Remove models from the store.", MODELS, syscall="model.remove"
+    ),
+    "ps": Entry(
+        "processes:ps_command", "List the kernel's processes.", KERNEL, syscall="proc.list"
+    ),
+    "kill": Entry(
+        "processes:kill_command", "End, pause or resume processes.", KERNEL, syscall="proc.kill"
+    ),
+    "nice": Entry(
+        "processes:nice_command", "Change a process's priority.", KERNEL, syscall="proc.nice"
+    ),
+    "wait": Entry(
+        "processes:wait_command",
+        "Wait until a process has ended, and say why.",
+        KERNEL,
+        word="wait",
+    ),
+    "trace": Entry(
+        "trace",
+        "Watch the syscalls of a process live, until it ends.",
+        KERNEL,
+        syscall="proc.trace",
+    ),
+    "job": Entry(
+        "jobs",
+        "Have syscalls done in the background, whatever happens.",
+        KERNEL,
+        syscall="job.list",
+    ),
+    "top": Entry(
+        "top",
+        "Watch the scheduler: who runs, who waits, where memory went.",
+        KERNEL,
+        syscall="sys.snapshot",
+    ),
     "kernel": Entry("kernel", "Start, stop and inspect the resident kernel.", KERNEL),
-    "plugins": Entry("plugins", "List the installed plugins, importing none.", MACHINE),
-    "config": Entry("config", "Show or validate the settings.", MACHINE),
+    "jupyter": Entry("jupyter", "Use LingOS in Jupyter notebooks.", MACHINE),
+    "plugins": Entry(
+        "plugins", "List the installed plugins, importing none.", MACHINE, syscall="sys.plugins"
+    ),
+    "config": Entry("config", "Show or validate the settings.", MACHINE, syscall="sys.config"),
     "doctor": Entry("doctor", "Find what is wrong with this machine and how to mend it.", MACHINE),
     "completion": Entry("completion", "Print a shell's completion script.", MACHINE),
+    "ask": Entry("", "Send text to the model, whatever it begins with.", SHELL, word="ask"),
+    "session": Entry("", "Show, open or begin a session.", SHELL, word="session"),
+    "model": Entry("", "Show or change the session's model.", SHELL, word="model"),
+    "set": Entry("", "Show or change how the model answers.", SHELL, word="set"),
+    "unset": Entry("", "Give a setting of the answers, or a variable, up.", SHELL, word="unset"),
+    "clear": Entry("", "Begin a new conversation.", SHELL, word="clear"),
+    "jobs": Entry("", "List what runs in the background (&).", SHELL, word="jobs"),
+    "fg": Entry("", "Follow a background job to its end.", SHELL, word="fg"),
+    "bg": Entry("", "Let a stopped background job go on.", SHELL, word="bg"),
+    "stop": Entry("", "Hold a background job at its next token.", SHELL, word="stop"),
+    "vars": Entry("", "List the variables.", SHELL, word="vars"),
+    "print": Entry("", "Show a value as text.", SHELL, word="print"),
+    "source": Entry("", "Run a script in this session.", SHELL, word="source"),
+    "cd": Entry(
+        "", "Change the folder that files and !commands are looked for in.", SHELL, word="cd"
+    ),
+    "help": Entry("", "Explain the language, a word or a syscall.", SHELL, word="help"),
+    "exit": Entry("", "Leave.", SHELL, word="exit"),
+    "quit": Entry("", "Leave.", SHELL, word="exit"),
 }
+"""Every command and word, in the order of the sections."""
+
+COMMANDS: dict[str, Entry] = {name: entry for name, entry in ENTRIES.items() if entry.module}
+"""Those of the command line."""
+
+WORDS: dict[str, Entry] = {n: e for n, e in ENTRIES.items() if e.syscall or e.word}
+"""Those of the shell's language; all other names there are syscalls."""
 
 
 class LingOSGroup(click.Group):
