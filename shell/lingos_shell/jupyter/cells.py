@@ -14,7 +14,11 @@ import tokenize
 from collections.abc import Sequence
 from itertools import pairwise
 
-from IPython.core.inputtransformer2 import TokenTransformBase, TransformerManager
+from IPython.core.inputtransformer2 import (
+    TokenTransformBase,
+    TransformerManager,
+    make_tokens_by_line,
+)
 
 from lingos_shell.jupyter.interpolation import interpolate
 from lingos_shell.language.parser import needs_more
@@ -91,6 +95,40 @@ class CellTransformer(TransformerManager):
             return cell if cell.endswith("\n") else f"{cell}\n"
         return str(super().transform_cell(cell))
 
+    def is_open(self, cell: str) -> bool:
+        """Whether a text of the language in the cell wants more lines."""
+        lines = _lines(cell)
+        while found := _first_call(lines):
+            end, text = _extent(lines, found.start_line, found.start_col)
+            if end == len(lines) and needs_more(text):
+                return True
+            lines = found.transform(lines)
+        return False
+
+    def line_at(self, cell: str, cursor: int) -> tuple[str | None, int]:
+        """The text of the language that the cursor is in, and the cursor's place in it.
+
+        None where the cell is Python.
+        """
+        if _QUESTION.match(cell):
+            begin = cell.index("?") + 1
+            return cell[begin:].lstrip(), max(0, cursor - (len(cell) - len(cell[begin:].lstrip())))
+        begin = cell.rfind("\n", 0, cursor) + 1
+        end = cell.find("\n", cursor)
+        line = cell[begin : len(cell) if end < 0 else end]
+        try:
+            before = self.do_token_transforms(_lines(cell[:begin]) if begin else [])  # type: ignore[no-untyped-call]
+        except (SyntaxError, RuntimeError):
+            return None, 0
+        for tokens in make_tokens_by_line([*before, f"{line}\n"]):
+            for last, token in pairwise([None, *tokens]):
+                is_here = token is not None and token.start[0] == len(before) + 1
+                if is_here and token.string == "/" and _begins(last):
+                    column = token.start[1]
+                    at = cursor - begin - column
+                    return (line[column:], at) if at > 0 else (None, 0)
+        return None, 0
+
 
 def call_source(method: str, text: str) -> str:
     """The Python that hands a text, and the values it names, to the shell.
@@ -118,10 +156,31 @@ def _is_call(token: tokenize.TokenInfo) -> bool:
 
 def _replaced(lines: list[str], line: int, column: int, *, method: str) -> list[str]:
     """The lines with the shell's text that begins at the place as a Python call."""
+    end, text = _extent(lines, line, column)
+    code = lines[line][:column] + call_source(method, text) + "\n"
+    return [*lines[:line], *code.splitlines(keepends=True), *lines[end:]]
+
+
+def _extent(lines: list[str], line: int, column: int) -> tuple[int, str]:
+    """The line after the text of the language that begins at the place, and the text."""
     end = line + 1
     text = lines[line][column:].rstrip("\n")
     while end < len(lines) and needs_more(text):
         text = f"{text}\n{lines[end]}".rstrip("\n")
         end += 1
-    code = lines[line][:column] + call_source(method, text) + "\n"
-    return [*lines[:line], *code.splitlines(keepends=True), *lines[end:]]
+    return end, text
+
+
+def _first_call(lines: list[str]) -> CallLine | CallValue | None:
+    tokens = make_tokens_by_line(lines)
+    found = [call for call in (CallLine.find(tokens), CallValue.find(tokens)) if call]
+    return min(found, key=lambda call: (call.start_line, call.start_col), default=None)
+
+
+def _begins(last: tokenize.TokenInfo | None) -> bool:
+    """Whether a call can follow the token."""
+    return last is None or last.type in _NOT_CODE or last.string == "="
+
+
+def _lines(cell: str) -> list[str]:
+    return (cell if cell.endswith("\n") else f"{cell}\n").splitlines(keepends=True)

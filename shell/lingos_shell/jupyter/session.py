@@ -1,0 +1,121 @@
+"""The session that a notebook's cells speak in; what runs of several shells share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lingos_shell.jupyter.words import notebook_words
+from lingos_shell.language.conversation import KeptConversation, Settings
+from lingos_shell.language.interpreter import Interpreter
+from lingos_shell.language.sink import ShellEvent
+
+if TYPE_CHECKING:
+    from lingos_shell.jupyter.bridge import Bridge
+    from lingos_shell.language.completion import Completion
+
+OnEvent = Callable[["ShellEvent | Question"], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A call wants the person's yes; the cell's thread asks and answers."""
+
+    name: str
+    arguments: Mapping[str, Any]
+    answer: Callable[[bool], None]
+
+
+class CellSink:
+    """Hands events to the cell's thread, and asks there."""
+
+    def __init__(self, on_event: OnEvent) -> None:
+        self._on_event = on_event
+
+    async def show(self, event: ShellEvent) -> None:
+        """Pass the event on."""
+        self._on_event(event)
+
+    async def approve(self, name: str, arguments: Mapping[str, Any]) -> bool:
+        """Ask in the cell; no, where there is nobody to ask."""
+        loop = asyncio.get_running_loop()
+        answered: asyncio.Future[bool] = loop.create_future()
+
+        def answer(is_yes: bool) -> None:
+            loop.call_soon_threadsafe(_settle, answered, is_yes)
+
+        self._on_event(Question(name, arguments, answer))
+        return await answered
+
+
+class NotebookSession:
+    """Conversation, settings and variables of a notebook."""
+
+    def __init__(self, bridge: Bridge, *, streams: bool = True) -> None:
+        self.streams = streams
+        """Whether answers are shown as they come."""
+        self._bridge = bridge
+        self._main: Interpreter | None = None
+
+    async def run(
+        self, text: str, variables: Mapping[str, Any], on_event: OnEvent, *, is_script: bool
+    ) -> Any:
+        """Run a text of the language; its value. Raises its `LingOSError`.
+
+        Runs of several shells go on beside each other: each has its own variables on top of the
+        session's.
+        """
+        main = await self._interpreter()
+        run = Interpreter(
+            main.client,
+            conversation=main.conversation,
+            settings=main.settings,
+            loaders=main.loaders,
+            words=main.words,
+            pid=main.pid,
+        )
+        run.names, run.jobs = main.names, main.jobs
+        run.variables = {**main.variables, **variables}
+        outcome = await run.run(text, CellSink(on_event), is_script=is_script)
+        main.conversation = run.conversation
+        main.variables.update(
+            {name: value for name, value in run.variables.items() if name not in variables}
+        )
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome.value
+
+    async def complete(self, text: str) -> list[Completion]:
+        """What could stand at the end of the text."""
+        return await (await self._interpreter()).complete(text)
+
+    async def help(self, name: str) -> str:
+        """A page of help. Raises `UnknownSyscall`."""
+        return await (await self._interpreter()).help(name)
+
+    async def close(self) -> None:
+        """End the background jobs."""
+        if self._main is not None:
+            await self._main.close()
+
+    async def _interpreter(self) -> Interpreter:
+        """The session's own interpreter, with a client that is connected."""
+        client = await self._bridge.client()
+        if self._main is None or self._main.client is not client:
+            old = self._main
+            self._main = Interpreter(
+                client,
+                conversation=old.conversation if old else KeptConversation(),
+                settings=old.settings if old else Settings(),
+                words=notebook_words(self),
+                pid=self._bridge.pid,
+            )
+            self._main.variables = old.variables if old else {}
+        return self._main
+
+
+def _settle(answered: asyncio.Future[bool], is_yes: bool) -> None:
+    if not answered.done():  # the run may have been stopped meanwhile
+        answered.set_result(is_yes)

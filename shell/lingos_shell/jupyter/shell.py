@@ -1,0 +1,212 @@
+"""IPython's shell with the language in it: what the rewritten cells call."""
+
+from __future__ import annotations
+
+import os
+import queue
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError, Future
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ipykernel.zmqshell import ZMQInteractiveShell
+from IPython.core.error import StdinNotImplementedError
+from traitlets import Instance
+
+from lingos_kernel.errors import LingOSError
+from lingos_shell.jupyter.bridge import Bridge
+from lingos_shell.jupyter.cell_output import CellOutput
+from lingos_shell.jupyter.cells import CellTransformer
+from lingos_shell.jupyter.context_values import context_value
+from lingos_shell.jupyter.interpolation import interpolate
+from lingos_shell.jupyter.publisher import CellPublisher
+from lingos_shell.jupyter.session import NotebookSession, Question
+from lingos_shell.language.sink import ShellEvent
+
+if TYPE_CHECKING:
+    from lingos_kernel.client.protocol import KernelClient
+
+Events = queue.SimpleQueue["ShellEvent | Question | None"]
+STREAM_VARIABLE = "LINGOS_NOTEBOOK_STREAM"
+"""0 shows answers only when they are whole: for notebooks that a program runs."""
+ANSWER_WAIT_S = 2.0
+"""For completions and help: a kernel that takes longer is left out."""
+
+
+class LingOSShell(ZMQInteractiveShell):  # type: ignore[misc]
+    """Runs the language's lines of a cell on the cell's own thread, the calls on the bridge's."""
+
+    input_transformer_manager = Instance(CellTransformer, ())
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        name = Path(os.environ.get("JPY_SESSION_NAME", "notebook")).name
+        self.bridge = Bridge(_connect, f"notebook {name}")
+        self._session: NotebookSession | None = None
+        self.register_magic_function(self._chat_cell, "cell", "chat")
+
+    # What rewritten cells call
+
+    def lingos(self, text: str, values: Mapping[str, Any], names: Mapping[str, Any]) -> None:
+        """Run a line of the language and show what comes. Raises its `LingOSError`."""
+        self._run(text, values, names, is_script=True)
+
+    def lingos_value(self, text: str, values: Mapping[str, Any], names: Mapping[str, Any]) -> Any:
+        """Run a line of the language; its value. Raises its `LingOSError`."""
+        return self._run(text, values, names, is_script=True, is_quiet=True)
+
+    def lingos_talk(self, text: str, values: Mapping[str, Any], names: Mapping[str, Any]) -> None:
+        """Say something to the session's model and show its answer. Raises `LingOSError`."""
+        self._run(text, values, names, is_script=False)
+
+    def _chat_cell(self, line: str, cell: str) -> None:
+        """Say the cell's text to the session's model; the line may set `--model` and more."""
+        if line.strip():
+            self.lingos(f"/set {line}", {}, {})
+        found = interpolate(cell.strip())
+        values = {name: self.ev(source) for name, source in found.expressions.items()}
+        self.lingos_talk(found.text, values, {name: _lookup(self, name) for name in found.names})
+
+    def _run(
+        self,
+        text: str,
+        values: Mapping[str, Any],
+        names: Mapping[str, Callable[[], Any]],
+        *,
+        is_script: bool,
+        is_quiet: bool = False,
+    ) -> Any:
+        variables = {name: context_value(value) for name, value in values.items()}
+        for name, look_up in names.items():
+            try:
+                variables[name] = context_value(look_up())
+            except NameError:
+                continue  # it may be a variable of the language
+        events: Events = queue.SimpleQueue()
+        session = self.session
+        work = session.run(text, variables, events.put, is_script=is_script)
+        future = self.bridge.submit(work)
+        future.add_done_callback(lambda _: events.put(None))
+        output = CellOutput(
+            CellPublisher(self, is_quiet=is_quiet), time.monotonic, streams=session.streams
+        )
+        with self.kernel.work.stoppable(self.kernel.shell_id(), future.cancel):
+            return self._followed(future, events, output)
+
+    def _followed(self, future: Future[Any], events: Events, output: CellOutput) -> Any:
+        """Show events until the run ends; its value. Raises what it raised, or `KeyboardInterrupt`.
+
+        Once the wait is left, the call in the kernel is over or being cancelled.
+        """
+        try:
+            while (event := _next(events, output)) is not None:
+                if isinstance(event, Question):
+                    event.answer(self._is_yes(event))
+                else:
+                    output.show(event)
+            value = future.result()
+        except (KeyboardInterrupt, CancelledError):
+            future.cancel()
+            output.close(was_stopped=True)
+            raise KeyboardInterrupt from None
+        except LingOSError as error:
+            output.close()
+            lines = [f"{type(error).__name__}: {error}", *_hint(error)]
+            vars(error)["_render_traceback_"] = lambda: lines  # what IPython shows of it
+            raise
+        output.close()
+        return value
+
+    def _is_yes(self, question: Question) -> bool:
+        """Ask the person; no, where the front end cannot."""
+        given = ", ".join(f"{name}={value!r}" for name, value in question.arguments.items())
+        try:
+            answer = self.kernel.raw_input(f"{question.name}({given}): run it? [y/N] ")
+        except StdinNotImplementedError:
+            return False
+        return answer.strip().lower() in ("y", "yes")
+
+    # What the notebook asks about
+
+    @property
+    def session(self) -> NotebookSession:
+        """The session that the cells speak in."""
+        if self._session is None:
+            self._session = NotebookSession(self.bridge, streams=_streams())
+        return self._session
+
+    def complete_language(self, code: str, cursor: int) -> dict[str, Any] | None:
+        """A complete_reply for a place in a line of the language; None elsewhere."""
+        line, at = self.input_transformer_manager.line_at(code, cursor)
+        if line is None:
+            return None
+        found = self._answer(self.session.complete(line[:at])) or []
+        start = cursor - (at - found[0].start) if found else cursor
+        types = [
+            {"start": start, "end": cursor, "text": c.text, "type": c.kind, "signature": c.help}
+            for c in found
+        ]
+        return {
+            "status": "ok",
+            "matches": [completion.text for completion in found],
+            "cursor_start": start,
+            "cursor_end": cursor,
+            "metadata": {"_jupyter_types_experimental": types},
+        }
+
+    def help_at(self, code: str, cursor: int) -> str | None:
+        """The help page of the call whose line holds the place; None elsewhere."""
+        line, _ = self.input_transformer_manager.line_at(code, cursor)
+        if line is None or not line.startswith("/"):
+            return None
+        page: str | None = self._answer(self.session.help(line[1:].split()[0]))
+        return page
+
+    def leave(self) -> None:
+        """End what runs in the background and leave the kernel."""
+        if self._session is not None:
+            self._answer(self._session.close())
+        self.bridge.close()
+
+    def _answer(self, work: Any) -> Any:
+        """What a coroutine on the bridge gives, unless it fails or takes too long: then None."""
+        future = self.bridge.submit(work)
+        try:
+            return future.result(ANSWER_WAIT_S)
+        except (LingOSError, TimeoutError) as error:
+            self.log.debug("no answer for the notebook: %s", error)
+            future.cancel()
+            return None
+
+
+def _next(events: Events, output: CellOutput) -> ShellEvent | Question | None:
+    """The next event; what streams is refreshed while none comes. None: the run has ended."""
+    while True:
+        try:
+            return events.get(timeout=output.due_s)
+        except queue.Empty:
+            output.refresh()
+
+
+def _streams() -> bool:
+    return os.environ.get(STREAM_VARIABLE, "").lower() not in ("0", "false", "no")
+
+
+def _hint(error: LingOSError) -> list[str]:
+    return [f"hint: {error.hint}"] if error.hint else []
+
+
+def _lookup(shell: LingOSShell, name: str) -> Callable[[], Any]:
+    def look_up() -> Any:
+        if name not in shell.user_ns:
+            raise NameError(name)
+        return shell.user_ns[name]
+
+    return look_up
+
+
+async def _connect() -> KernelClient:
+    from lingos_kernel.client.connect import connect
+
+    return await connect()
