@@ -1,13 +1,10 @@
 """The audit log: one record per call, chained by hashes, written in batches by a thread.
 
-Each line is a JSON object whose `hash` is the SHA-256 of the line before's hash and its own other
-fields, so a line that was changed, removed or put in breaks the chain there. Cutting off the end
-shows only against the head (`AuditLog.head`) noted elsewhere.
+See `audit_chain` for what it promises. A file that is full is set aside; the oldest are removed.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import threading
@@ -16,13 +13,23 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
+from lingos_kernel.security.audit_chain import (
+    GENESIS,
+    AuditRecord,
+    Gap,
+    Link,
+    hash_of,
+    numbered,
+    read_tail,
+    seal,
+    set_aside,
+)
+
 log = logging.getLogger(__name__)
 
-GENESIS = "0" * 64
 MAX_PENDING = 20_000
 """Records kept in memory while the disk takes none; older ones are then dropped and counted."""
 RETRY_S = 5.0
@@ -31,49 +38,10 @@ GATHER_S = 0.2
 all the rest of its accounting."""
 BATCH = 1000
 """Records of one write."""
-
-
-class AuditRecord(msgspec.Struct, frozen=True):
-    """A call, without the values that were given to it."""
-
-    time_s: float
-    """Unix time of its end."""
-    principal: str
-    tenant: str
-    caller: str
-    """human, code, notebook, http, model, plugin, kernel."""
-    pid: int
-    call_id: str
-    parent_id: str
-    syscall: str
-    outcome: str
-    """`ok`, or the code of the error."""
-    run_s: float
-    arguments: tuple[str, ...]
-    """Their names."""
-
-
-class Gap(msgspec.Struct, frozen=True):
-    """Stands where records were lost."""
-
-    time_s: float
-    lost_records: int = 0
-    lost_bytes: int = 0
-    """Of a line cut off by a crash."""
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """What `verify` found."""
-
-    intact: bool
-    records: int
-    head: str
-    """The hash of the last good line."""
-    lost_records: int
-    bad_line: int | None = None
-    """The first line that breaks the chain, from 1."""
-    reason: str = ""
+FILE_BYTES = 64 << 20
+"""A file of this size is set aside and another one begun."""
+FILES_KEPT = 16
+"""Of those set aside; older ones are removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,22 +55,21 @@ class AuditStats:
     """Why the last write failed; empty when it did not."""
 
 
-_encode = msgspec.json.Encoder(order="deterministic").encode
-
-
-def seal(record: msgspec.Struct, previous: str) -> tuple[bytes, str]:
-    """The line of a record after the line with hash `previous`, and its own hash."""
-    body = _encode(record)
-    digest = hashlib.sha256(previous.encode() + body).hexdigest()
-    return body[:-1] + b',"hash":"' + digest.encode() + b'"}\n', digest
-
-
 class AuditLog:
     """Appends records to a file, from any thread, without waiting for the disk."""
 
-    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        file_bytes: int = FILE_BYTES,
+        files_kept: int = FILES_KEPT,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         """Nothing is opened before `start`. `clock` gives Unix time."""
         self.path = path
+        self._file_bytes = file_bytes
+        self._files_kept = files_kept
         self._clock = clock
         self._pending: deque[AuditRecord] = deque()
         self._lost = 0
@@ -180,13 +147,17 @@ class AuditLog:
         """Write what is pending as one piece; on failure the file is as before."""
         if self._file is None:
             self._file = self._open()
+        if os.fstat(self._file).st_size >= self._file_bytes:
+            self._set_aside()
+            self._file = self._open()
+        size = os.fstat(self._file).st_size
         batch = [self._pending[n] for n in range(min(len(self._pending), BATCH))]
-        records: list[msgspec.Struct] = [*self._gap(), *batch]
+        link = [] if size or self._head == GENESIS else [Link(self._clock(), self._head)]
+        records: list[msgspec.Struct] = [*link, *self._gap(), *batch]
         lines, head = [], self._head
         for record in records:
             line, head = seal(record, head)
             lines.append(line)
-        size = os.fstat(self._file).st_size
         try:
             _write_all(self._file, b"".join(lines))
         except OSError:
@@ -219,8 +190,8 @@ class AuditLog:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
-            last, torn = _read_tail(file)
-            self._head = _hash_of(last) if last else GENESIS
+            last, torn = read_tail(file)
+            self._head = hash_of(last) if last else self._head_set_aside()
             if torn:
                 os.ftruncate(file, os.fstat(file).st_size - torn)
                 line, self._head = seal(Gap(self._clock(), lost_bytes=torn), self._head)
@@ -230,6 +201,25 @@ class AuditLog:
             raise
         return file
 
+    def _set_aside(self) -> None:
+        """Keep a full file under a number of its own, and remove those that are too old."""
+        earlier = set_aside(self.path)
+        self._close()
+        self.path.rename(numbered(self.path, max(earlier, default=0) + 1))
+        for old in list(earlier.values())[: max(len(earlier) + 1 - self._files_kept, 0)]:
+            old.unlink()
+
+    def _head_set_aside(self) -> str:
+        """The hash that an empty file goes on from."""
+        earlier = list(set_aside(self.path).values())
+        if not earlier:
+            return GENESIS
+        file = os.open(earlier[-1], os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return hash_of(read_tail(file)[0])
+        finally:
+            os.close(file)
+
     def _close(self) -> None:
         if self._file is not None:
             try:
@@ -238,57 +228,6 @@ class AuditLog:
                 self._note_failure(error)
             os.close(self._file)
             self._file = None
-
-
-def verify(path: Path) -> Verification:
-    """Follow the chain of a log from its first line; raises `OSError` when it cannot be read."""
-    head, records, lost, number = GENESIS, 0, 0, 0
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            reason, fields = _check_line(line, head)
-            if reason:
-                return Verification(False, records, head, lost, number, reason)
-            head = fields["hash"]
-            lost += fields.get("lost_records", 0)
-            records += "call_id" in fields
-    return Verification(True, records, head, lost)
-
-
-def _check_line(line: bytes, previous: str) -> tuple[str, dict[str, Any]]:
-    """Why a line does not follow the previous hash (empty when it does), and its fields."""
-    if not line.endswith(b"\n"):
-        return "the line is cut off", {}
-    try:
-        fields = msgspec.json.decode(line, type=dict[str, Any])
-    except msgspec.DecodeError as error:
-        return f"the line is not JSON: {error}", {}
-    body = line[:-_SEAL_BYTES] + b"}"
-    digest = hashlib.sha256(previous.encode() + body).hexdigest()
-    if fields.get("hash") != digest:
-        return "the line's hash does not follow from the line before and its fields", {}
-    return "", fields
-
-
-_SEAL_BYTES = len(',"hash":""}\n') + 64
-
-
-def _hash_of(line: bytes) -> str:
-    """The hash at the end of a line; what stands there when the line was tampered with."""
-    return line[-_SEAL_BYTES:][len(',"hash":"') : -len('"}\n')].decode("ascii", "replace")
-
-
-def _read_tail(file: int) -> tuple[bytes, int]:
-    """The last whole line of a file (empty when there is none), and the bytes after it."""
-    size = os.fstat(file).st_size
-    tail, start = b"", size
-    while start > 0 and tail.count(b"\n") < 2:
-        step = min(start, 65_536)
-        start -= step
-        tail = os.pread(file, step, start) + tail
-    whole, _, torn = tail.rpartition(b"\n")
-    if not whole:
-        return b"", len(torn)
-    return whole.rpartition(b"\n")[2] + b"\n", len(torn)
 
 
 def _write_all(file: int, data: bytes) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from lingos_kernel.security.audit import AuditRecord
+from lingos_kernel.security.audit_chain import AuditRecord
 from lingos_kernel.syscalls.call import Call
 from lingos_kernel.syscalls.events import Failure
 from lingos_kernel.syscalls.rows import FinishedCall, SyscallStats

@@ -15,7 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lingos_kernel.security import audit
-from lingos_kernel.security.audit import GENESIS, AuditLog, AuditRecord, verify
+from lingos_kernel.security.audit import AuditLog
+from lingos_kernel.security.audit_chain import (
+    GENESIS,
+    AuditRecord,
+    Verification,
+    seal,
+    set_aside,
+    verify,
+)
 
 
 def record(number: int = 0, **facts: Any) -> AuditRecord:
@@ -86,7 +94,7 @@ def test_empty_log(path: Path, open_log: Callable[[], AuditLog]) -> None:
     """A log without records is intact, and its head is the genesis."""
     path.parent.mkdir()
     path.touch()
-    assert verify(path) == audit.Verification(True, 0, GENESIS, 0)
+    assert verify(path) == Verification(True, 0, GENESIS, 0)
     open_log().stop()
 
 
@@ -112,7 +120,7 @@ def test_any_change_shows(tmp_path_factory: pytest.TempPathFactory, data: st.Dat
     path = tmp_path_factory.mktemp("audit") / "log"
     lines, head = [], GENESIS
     for number in range(5):
-        line, head = audit.seal(record(number), head)
+        line, head = seal(record(number), head)
         lines.append(line)
     n = data.draw(st.integers(0, 3))
     how = data.draw(st.sampled_from(["byte", "drop", "double", "swap"]))
@@ -164,6 +172,69 @@ def test_full_disk(
     assert found.records + found.lost_records == 25
     assert found.lost_records == log.stats().lost >= 15
     assert log.stats().error == ""
+
+
+def write_many(path: Path, count: int, *, files_kept: int = 100) -> AuditLog:
+    """A log in files of a few records each, written in several lives."""
+    for number in range(count):
+        log = AuditLog(path, file_bytes=1000, files_kept=files_kept, clock=lambda: 9.0)
+        log.start()
+        log.append(record(number))
+        log.stop()
+    return log
+
+
+def test_full_files_are_set_aside_and_the_chain_goes_on(path: Path) -> None:
+    """The chain is followed over all files, each of which stays small."""
+    log = write_many(path, 20)
+    files = [*set_aside(path).values(), path]
+    assert len(files) > 3
+    assert all(file.stat().st_size < 2000 for file in files)
+    found = verify(path)
+    assert (found.intact, found.is_complete, found.records) == (True, True, 20)
+    assert found.head == log.head
+    assert stat.S_IMODE(files[0].stat().st_mode) == 0o600
+
+
+def test_a_rotation_in_one_life_needs_no_restart(path: Path) -> None:
+    """Files are set aside while records come, also when the log was cut short in between."""
+    log = AuditLog(path, file_bytes=500, clock=lambda: 9.0)
+    log.start()
+    for number in range(10):
+        log.append(record(number))
+        assert log.flush()
+    log.stop()
+    path.rename(path.with_name("audit.99.jsonl"))  # died between setting it aside and the next one
+    assert write_many(path, 1).head == verify(path).head
+    assert verify(path).records == 11
+
+
+@pytest.mark.parametrize("how", ["changed", "missing", "swapped"])
+def test_a_change_in_an_earlier_file_shows(path: Path, how: str) -> None:
+    """The file is named in which, or after which, something is wrong."""
+    write_many(path, 20)
+    first, second, third = list(set_aside(path).values())[:3]
+    if how == "changed":
+        second.write_bytes(second.read_bytes().replace(b'"ok"', b'"no"', 1))
+    elif how == "missing":
+        second.unlink()
+    else:
+        one, two = first.read_bytes(), second.read_bytes()
+        first.write_bytes(two)
+        second.write_bytes(one)
+    found = verify(path)
+    assert not found.intact
+    assert found.bad_file == (third.name if how == "missing" else second.name)
+
+
+def test_the_oldest_files_are_removed(path: Path) -> None:
+    """Only so many are kept; what is left is intact, and told not to be all."""
+    write_many(path, 30, files_kept=2)
+    assert len(set_aside(path)) == 2
+    found = verify(path)
+    assert found.intact
+    assert not found.is_complete
+    assert 0 < found.records < 30
 
 
 def test_folder_that_cannot_be_made(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lingos_kernel.processes import ProcessTable
-from lingos_kernel.security.audit import AuditRecord
+from lingos_kernel.security.audit_chain import AuditRecord
 from lingos_kernel.security.principal import Principal, owner
 from lingos_kernel.syscalls.dispatch import Dispatcher, DispatchSettings
 from lingos_kernel.syscalls.table import SyscallTable
