@@ -41,9 +41,9 @@ TALK, MODELS, KERNEL, MACHINE = "Talk to a model", "Models", "Kernel", "Machine"
 SHELL = "In the shell"
 
 ENTRIES: dict[str, Entry] = {
-    "run": Entry("run", "Answer one prompt; piped text comes before it.", TALK),
+    "run": Entry("run", "Answer one prompt, or run a script (.los).", TALK),
     "sh": Entry("sh", "Talk with a model and run syscalls, line by line.", TALK),
-    "chat": Entry("chat", "Talk with a model, line by line.", TALK),
+    "chat": Entry("chat", "Another name for sh.", TALK),
     "call": Entry("call", "Call any syscall with its arguments.", TALK),
     "ctx": Entry("contexts", "Keep, fork and cut conversations.", TALK, syscall="ctx.list"),
     "syscalls": Entry("syscalls", "List the syscalls, or explain one.", TALK, syscall="sys.help"),

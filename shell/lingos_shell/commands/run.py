@@ -10,6 +10,7 @@ from lingos_kernel.client.protocol import KernelClient
 from lingos_kernel.errors import EmptyPrompt
 from lingos_shell.calls import follow
 from lingos_shell.commands.options import chat_options, chat_options_from, timeout_option
+from lingos_shell.commands.script import run_script, script_name
 from lingos_shell.generation import AnswerPrinter, ChatOptions, choices_text, warn_if_cut
 from lingos_shell.inputs import piped_input, require_unicode
 from lingos_shell.invocation import Invocation, common_options
@@ -28,25 +29,35 @@ from lingos_shell.output import write_json, write_line
     help="Priority: -20 is the most urgent, 19 the least.",
 )
 @timeout_option
+@click.option("-y", "--yes", "is_sure", is_flag=True, help="A script's questions: answer yes.")
 @common_options
+@click.pass_context
 def command(
+    context: click.Context,
     invocation: Invocation,
     /,
     *,
     words: tuple[str, ...],
     no_stream: bool,
     priority: int,
+    is_sure: bool,
     timeout_s: float | None,
     **chosen: Any,
 ) -> None:
-    """Answer one prompt; piped text comes before it.
+    """Answer one prompt, or run a script (.los).
+
+    Piped text comes before the prompt. A file that ends in .los is a script of the shell's
+    language, - is one on stdin; words behind it are its $args.
 
     \b
     lingos run "What is the capital of France?"
+    lingos run report.los 2026
     cat report.txt | lingos run "Name three risks." -t 0.7 --max-tokens 200
     lingos run --schema '{"type": "object", ...}' --json "Invent a person."
     """
     options = chat_options_from(**chosen)
+    if script_name(words):
+        context.exit(run_script(invocation, words, options, priority=priority, is_sure=is_sure))
     prompt = join_prompt(piped_input(), require_unicode(" ".join(words), "the prompt"))
     is_streaming = not (no_stream or invocation.as_json)
 

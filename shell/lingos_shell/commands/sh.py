@@ -74,8 +74,7 @@ async def hold(
             loaders=Loaders(lambda: load_plugin_loaders(invocation)),
             run_on_terminal=None if is_plain else run_on_terminal,
         )
-        if options.typed_later:
-            await _set_typed(shell, options)
+        await set_typed(shell, options)
         if name:
             await _open(shell, name)
         if is_plain:
@@ -125,7 +124,10 @@ def settings_from(options: ChatOptions) -> Settings:
     return Settings(options.model, options.system, sampling)
 
 
-async def _set_typed(shell: Interpreter, options: ChatOptions) -> None:
+async def set_typed(shell: Interpreter, options: ChatOptions) -> None:
+    """Take over the options whose types the kernel tells. Raises `InvalidArguments`."""
+    if not options.typed_later:
+        return
     from lingos_shell.generation import typed_options
 
     schema = (await shell.names.find("llm.chat")).arguments

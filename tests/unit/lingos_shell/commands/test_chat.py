@@ -1,4 +1,4 @@
-"""`lingos chat`, fed by a pipe."""
+"""`lingos sh`, alias `lingos chat`, fed by a pipe."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_each_line_is_a_turn_with_all_that_was_said(lingos: Any, kernel: Any) ->
         "Paris.",
         "two",
     ]
-    assert kernel.opened == [("chat", "session", 0)]
+    assert kernel.opened == [("sh", "session", 0)]
 
 
 def test_clear_forgets_and_exit_leaves(lingos: Any, kernel: Any) -> None:
