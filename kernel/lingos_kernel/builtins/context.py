@@ -84,6 +84,8 @@ class ContextSyscalls:
             text: or a text, as it stands.
         """
         async with use_context(self._services, context, name) as use:
+            if known := await use.begin("ctx.append", messages, text):
+                return known
             draft = await _extended(use.codec, use.conversation, name, messages, text)
             return await use.write(draft)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+import msgspec
 
 from lingos_kernel.builtins.holds import Hold
 from lingos_kernel.builtins.services import Services
@@ -13,7 +16,7 @@ from lingos_kernel.engine.messages import SamplingParams
 from lingos_kernel.errors import InvalidArguments, UnknownModel
 from lingos_kernel.models.store import StoredModel
 from lingos_kernel.models.text_codec import TextCodec
-from lingos_kernel.processes.contexts import Conversation, Entry, Head, Loaded
+from lingos_kernel.processes.contexts import Conversation, Entry, Head, Loaded, Turn
 from lingos_kernel.syscalls.events import Result
 from lingos_kernel.syscalls.spec import Context
 
@@ -38,6 +41,9 @@ class ContextUse:
     """Its pages, if they are held."""
     tokens: Sequence[int]
     """What it holds now."""
+    is_done: bool = False
+    turn_key: str = ""
+    """Of the turn that a job takes; see `begin`."""
 
     @property
     def name(self) -> str:
@@ -54,23 +60,45 @@ class ContextUse:
         """What it holds."""
         return self.loaded.conversation
 
-    async def write(self, draft: Draft) -> dict[str, Any]:
-        """Let the context hold what a draft does; returns its name and length."""
+    async def begin(self, *asked: Any) -> dict[str, Any] | None:
+        """What a job's turn has given before; None when it is yet to be taken.
+
+        A job may be begun again after the context was written and before its own end was: the
+        same turn (what was `asked`, and the how-manieth time) then gives the same, and adds
+        nothing. Outside of jobs each turn is new.
+        """
+        process = self.services.processes.get(self.call.pid)
+        if not process.job:
+            return None
+        digest = hashlib.sha256(repr((self.name, asked)).encode()).hexdigest()
+        process.turns[digest] += 1
+        self.turn_key = f"{process.job}:{digest}:{process.turns[digest]}"
+        known = await self.services.contexts.turn(self.loaded.head, self.turn_key)
+        return None if known is None else msgspec.json.decode(known, type=dict[str, Any])
+
+    async def write(self, draft: Draft, result: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Let the context hold what a draft does; returns its name and length.
+
+        `result` is what the call gives beside that, for a job's turn.
+        """
+        place = {"name": self.name, "tokens": len(draft.tokens)}
+        given = place if result is None else {**result, "context": place}
         head = await self.services.contexts.extend(
             self.loaded,
             self.call.principal,
             start=draft.start,
             tokens=draft.tokens[draft.start :],
             entries=draft.entries,
+            turn=Turn(self.turn_key, msgspec.json.encode(given)) if self.turn_key else None,
         )
-        self.tokens = draft.tokens
+        self.tokens, self.is_done = draft.tokens, True
         return {"name": head.name, "tokens": head.length}
 
     async def written(self, item: Any, draft: Draft) -> Any:
         """What a stream yielded; once it is the result, the context holds the draft too."""
         if not isinstance(item, Result):
             return item
-        return Result({**item.data, "context": await self.write(draft)})
+        return Result({**item.data, "context": await self.write(draft, item.data)})
 
 
 @asynccontextmanager
@@ -94,10 +122,12 @@ async def use_context(
         use = ContextUse(services, call, loaded, codec, hold, loaded.conversation.tokens)
         try:
             yield use
-        except BaseException:
-            services.holds.release(hold)  # the engine may have handed its pages on already
-            raise
-        services.holds.renew_context(call, name, head.model, use.tokens, hold, least_s=hold_s)
+            use.is_done = True
+        finally:
+            if use.is_done:
+                services.holds.renew_context(call, name, use.model, use.tokens, hold, least_s=hold_s)
+            else:  # its pages may have been handed on already
+                services.holds.release(hold)
 
 
 def check_model(services: Services, head: Head, model: str | None = None) -> StoredModel:

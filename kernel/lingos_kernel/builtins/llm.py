@@ -95,6 +95,9 @@ class LlmSyscalls:
             return
         check_single(params)
         async with use_context(self._services, call, context, model=model, hold_s=hold_s) as use:
+            if known := await use.begin("llm.chat", messages, options, tools, tool_choice):
+                yield Result(known)
+                return
             resident = await self._model(call, use.model)
             transcript = Transcript(use.codec, use.conversation, name=context)
             async for item in turn(resident, transcript, use.hold):
@@ -126,6 +129,9 @@ class LlmSyscalls:
             return
         check_single(params)
         async with use_context(self._services, call, context, model=model) as use:
+            if known := await use.begin("llm.complete", prompt, options):
+                yield Result(known)
+                return
             resident = await self._model(call, use.model)
             passage = Passage(use.codec, use.conversation)
             await self._say(call, resident, passage, prompt)

@@ -28,8 +28,18 @@ CREATE TABLE IF NOT EXISTS contexts (
     updated_s REAL NOT NULL,
     PRIMARY KEY (tenant, name)
 );
+CREATE TABLE IF NOT EXISTS turns (
+    tenant TEXT NOT NULL,
+    name TEXT NOT NULL,
+    key TEXT NOT NULL,
+    result BLOB NOT NULL,
+    written_s REAL NOT NULL,
+    PRIMARY KEY (tenant, name, key)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS turns_by_age ON turns (written_s);
 CREATE INDEX IF NOT EXISTS heads ON contexts (node) WHERE node IS NOT NULL;
 """
+# turns: what jobs have added, so that one that is begun again adds nothing twice.
 # tokens: 4 bytes each, little-endian. entries: JSON, see `contexts.Entry`.
 
 _HEAD = """
@@ -65,6 +75,14 @@ UPDATE contexts SET node = ?, length = ?, updated_s = ? WHERE tenant = ? AND nam
 SHARE = "UPDATE contexts SET is_shared = ? WHERE tenant = ? AND name = ?"
 
 REMOVE = "DELETE FROM contexts WHERE tenant = ? AND name = ?"
+
+ADD_TURN = "INSERT INTO turns (tenant, name, key, result, written_s) VALUES (?, ?, ?, ?, ?)"
+
+GET_TURN = "SELECT result FROM turns WHERE tenant = ? AND name = ? AND key = ?"
+
+FORGET_TURNS = "DELETE FROM turns WHERE written_s < ?"
+
+REMOVE_TURNS = "DELETE FROM turns WHERE tenant = ? AND name = ?"
 
 PARENT = "SELECT parent, start FROM nodes WHERE id = ?"
 

@@ -21,6 +21,7 @@ from lingos_kernel.processes.contexts import (
     Entry,
     Head,
     Loaded,
+    Turn,
     assemble,
     check_at,
     check_name,
@@ -28,6 +29,9 @@ from lingos_kernel.processes.contexts import (
 from lingos_kernel.queue.clock import Clock, SteadyClock
 from lingos_kernel.queue.sqlite_writer import SqliteWriter
 from lingos_kernel.security.principal import Principal
+
+TURN_RETENTION_S = 7 * 86_400.0
+"""How long a job's turn is remembered: as long as the record of the job."""
 
 
 class ContextStore:
@@ -152,10 +156,12 @@ class ContextStore:
         start: int,
         tokens: Sequence[int],
         entries: Sequence[Entry],
+        turn: Turn | None = None,
     ) -> Head:
         """Let a context go on with these tokens from `start`, where a message of it ends.
 
-        Raises `Busy` when it was changed since it was loaded.
+        With a `turn` it is remembered what came of it, see `turn`. Raises `Busy` when it was
+        changed since it was loaded.
         """
 
         def extend(connection: sqlite3.Connection) -> Head:
@@ -168,9 +174,23 @@ class ContextStore:
             node, length = loaded.node_at(start), start + len(tokens)
             if tokens:
                 node = _add_node(connection, node, start, tokens, entries)
+            if turn is not None:
+                now = self._now()
+                connection.execute(sql.FORGET_TURNS, (now - TURN_RETENTION_S,))
+                values = (head.tenant, head.name, turn.key, turn.result, now)
+                connection.execute(sql.ADD_TURN, values)
             return self._move(connection, head, node, length)
 
         return await self._writer.run(extend)
+
+    async def turn(self, head: Head, key: str) -> bytes | None:
+        """What came of a turn that the context holds already; None when it does not."""
+
+        def read(connection: sqlite3.Connection) -> bytes | None:
+            row = connection.execute(sql.GET_TURN, (head.tenant, head.name, key)).fetchone()
+            return None if row is None else row[0]
+
+        return await self._writer.run(read)
 
     async def truncate(self, name: str, at: int, by: Principal) -> Head:
         """Let a context end at a token."""
@@ -204,6 +224,7 @@ class ContextStore:
         def remove(connection: sqlite3.Connection) -> None:
             head = _writable(connection, name, by)
             connection.execute(sql.REMOVE, (head.tenant, name))
+            connection.execute(sql.REMOVE_TURNS, (head.tenant, name))
             _drop_unused(connection, head.node)
 
         await self._writer.run(remove)

@@ -108,6 +108,15 @@ class Loaded:
         return next((node for node, start in self.line if start < position), None)
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a job adds to a context, once, however often the job is begun again."""
+
+    key: str
+    result: bytes
+    """JSON of what the call gave."""
+
+
 def check_name(name: str) -> None:
     """Raise `InvalidArguments` for what is no name of a context."""
     if not _NAME.fullmatch(name):

@@ -81,10 +81,14 @@ class JobDesk:
             payload=msgspec.json.encode(Address(record.number, record.round)),
             priority=request.priority,
             delay_s=max(record.due_s - self._store.now(), 0.0),
-            idempotency_key=f"{self._identity}:{record.key}",
+            idempotency_key=self.key(record),
             tenant=request.principal.tenant,
             max_attempts=_NO_LIMIT,
         )
+
+    def key(self, record: JobRecord) -> str:
+        """What no other job has, of this store or another; known once a job was enqueued."""
+        return f"{self._identity}:{record.key}"
 
     async def get(self, job_id: str, by: Principal) -> JobRecord:
         """A job that `by` may act on; raises `UnknownJob`, `NotPermitted`."""

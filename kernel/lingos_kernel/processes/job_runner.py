@@ -265,6 +265,7 @@ class JobRunner:
             priority=request.priority,
             limits=request.limits,
         )
+        process.job = self._desk.key(record)
         if record.stopped:
             self._processes.signal(process.pid, Signal.STOP, by=principal)
         return process

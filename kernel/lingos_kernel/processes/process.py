@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections import Counter
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal, Protocol
 
@@ -105,6 +106,10 @@ class Process:
     """Whether it outlives the kernel that opened it."""
     context: str = ""
     """The conversation that it continued last."""
+    job: str = ""
+    """What identifies the durable job that it does; empty when it does none."""
+    turns: Counter[str] = field(default_factory=Counter)
+    """How often it has taken each turn of a context, for a job that is begun again."""
     stopped: bool = False
     ended_s: float | None = None
     ended_why: str = ""

@@ -245,6 +245,45 @@ async def test_a_restart_begins_running_jobs_again(make: Any) -> None:
     assert sorted(work.begun) == [1, 2, 2, 3]
 
 
+TURNS = [
+    ("llm.complete", {"prompt": " one", "max_tokens": 4}),
+    ("llm.chat", {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 9}),
+    ("ctx.append", {"text": " more"}),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments"), TURNS)
+async def test_a_turn_is_added_once_when_the_job_is_begun_again(
+    make: Any, name: str, arguments: dict[str, Any]
+) -> None:
+    """The kernel ends after the context was written and before the job's end was."""
+    place = "name" if name.startswith("ctx") else "context"
+    begin = {"messages": [{"role": "system", "content": "be"}]} if "chat" in name else {"text": "a"}
+    async with make(Work()) as kernel:
+        await kernel.call("ctx.create", name="c", **begin)
+        written = asyncio.Event()
+
+        async def never(*_: Any) -> bool:
+            written.set()
+            await asyncio.Event().wait()
+            return True
+
+        kernel.job_store.succeed = never
+        ask = {**arguments, place: "c"}
+        job_id = (await kernel.call("job.submit", syscall=name, arguments=ask))["job_id"]
+        await written.wait()
+        once = await kernel.call("ctx.show", name="c", token_ids=True)
+    async with make(Work()) as kernel:
+        result = await kernel.call("job.result", job_id=job_id)
+        again = await kernel.call("ctx.show", name="c", token_ids=True)
+        assert again["token_ids"] == once["token_ids"]
+        assert result.get("context", result) == {"name": "c", "tokens": len(again["token_ids"])}
+        await kernel.call("job.submit", syscall=name, arguments=ask, idempotency_key="2")
+        second = await kernel.call("job.list", limit=1)
+        await kernel.call("job.result", job_id=second[0]["job_id"])
+        assert (await kernel.call("ctx.show", name="c"))["tokens"] > again["tokens"]
+
+
 async def test_a_stopped_job_stays_stopped_over_a_restart(make: Any) -> None:
     """A held job takes no slot, is held again by the next kernel, and goes on with CONT."""
     work = Work()
