@@ -118,16 +118,17 @@ async def use_context(
         loaded = await services.contexts.load(name, call.principal)
         codec = await services.residency.codec(stored)
         services.processes.get(call.pid).context = name
-        hold = services.holds.of_context(call.principal.tenant, name)
+        holds = services.holds
+        hold = holds.of_context(call.principal.tenant, name)
         use = ContextUse(services, call, loaded, codec, hold, loaded.conversation.tokens)
         try:
             yield use
             use.is_done = True
         finally:
             if use.is_done:
-                services.holds.renew_context(call, name, use.model, use.tokens, hold, least_s=hold_s)
+                holds.renew_context(call, name, use.model, use.tokens, hold, least_s=hold_s)
             else:  # its pages may have been handed on already
-                services.holds.release(hold)
+                holds.release(hold)
 
 
 def check_model(services: Services, head: Head, model: str | None = None) -> StoredModel:

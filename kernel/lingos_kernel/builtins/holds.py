@@ -145,10 +145,13 @@ class Holds:
         *,
         least_s: float,
     ) -> None:
-        """Hold what a context holds now for as long as `hold` was to last, and for `least_s`."""
+        """Hold what a context holds now for as long as `hold` was to last, and for `least_s`.
+
+        Does nothing for a process that has ended meanwhile.
+        """
         self.release(hold)
         for_s = max(least_s, hold.until_s - self._clock() if hold else 0.0)
-        if for_s <= 0:
+        if for_s <= 0 or not self._processes.is_live(call.pid):
             return
         # A call from outside has a process for as long as it lasts: its hold outlives that.
         is_outside = self._processes.get(call.pid).kind == "call"

@@ -78,8 +78,8 @@ class EngineHost:
         self._unloads: dict[str, asyncio.Future[None]] = {}
         self._unborn: dict[str, Generation] = {}
         """Branches that the engine has not confirmed yet."""
-        self._holding: dict[str, asyncio.Future[int]] = {}
-        """Holds that the engine has not confirmed yet."""
+        self._holds: dict[str, asyncio.Future[int]] = {}
+        """Not released yet; done once the engine has confirmed them."""
         self._policy: SetPolicy | None = None
         """The policy that was chosen while running; None: that of the settings."""
         self._totals = Totals()
@@ -169,13 +169,14 @@ class EngineHost:
             done.set_result(None)
 
     def _on_held(self, hold_id: str, pages: int) -> None:
-        if (held := self._holding.pop(hold_id, None)) and not held.done():
+        if (held := self._holds.get(hold_id)) and not held.done():
             held.set_result(pages)
 
     def _lose_holds(self) -> None:
         """The pages are gone with the engine that had them."""
-        for hold_id in tuple(self._holding):
+        for hold_id in self._holds:
             self._on_held(hold_id, 0)
+        self._holds.clear()
 
     def _on_failed(self, event: Failed) -> None:
         error = from_wire(event.error)
@@ -296,7 +297,9 @@ class EngineHost:
             self._send_waiting()
 
     def set_priority(self, request_id: str, priority: int) -> None:
-        """Renice; unknown (finished) requests are ignored."""
+        """Renice a request or a hold; unknown (finished) ones are ignored."""
+        if request_id in self._holds:
+            self._life.send(SetPriority(request_id, priority))
         if work := self._workload.get(request_id):
             work.request = replace(work.request, priority=priority)
             if work.is_sent:
@@ -316,7 +319,7 @@ class EngineHost:
         held: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         if self._life.is_up:
             self._on_held(hold.hold_id, 0)  # one of the same id is replaced
-            self._holding[hold.hold_id] = held
+            self._holds[hold.hold_id] = held
             self._life.send(hold)
         else:
             held.set_result(0)
@@ -324,7 +327,9 @@ class EngineHost:
 
     def release_pages(self, hold_id: str) -> None:
         """End a hold; unknown ones are ignored."""
-        if self._life.is_up:
+        if hold_id in self._holds:
+            self._on_held(hold_id, 0)
+            del self._holds[hold_id]
             self._life.send(ReleasePages(hold_id))
 
     def pause(self, request_id: str) -> None:

@@ -55,7 +55,7 @@ class Engine(Protocol):
         """Branch a running request in mid-generation; streams the branch from here on."""
 
     def set_priority(self, request_id: str, priority: int) -> None:
-        """Renice; unknown (finished) requests are ignored."""
+        """Renice a request or a hold; unknown (finished) ones are ignored."""
 
     def set_policy(self, name: str, tenant_weights: Mapping[str, float] | None = None) -> None:
         """Schedule by another policy from the next step on; `name` as `EngineSettings.policy`.

@@ -80,6 +80,10 @@ class ProcessTable:
             raise _unknown(pid, f"has ended ({process.ended_why})")
         return process
 
+    def is_live(self, pid: int) -> bool:
+        """Whether there is such a process, and it has not ended."""
+        return pid in self._live
+
     def find(self, pid: int) -> Process:
         """The process, live or among the last that ended; raises `UnknownProcess`."""
         process = self._live.get(pid)

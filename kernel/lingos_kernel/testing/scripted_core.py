@@ -145,6 +145,9 @@ class ScriptedCore:
         return [PagesHeld(command.hold_id, pages), self._measure(0)]
 
     def _adjust(self, command: SetPriority | Pause | Resume) -> None:
+        held = self._holds.get(command.request_id)
+        if held and isinstance(command, SetPriority):
+            self._holds[command.request_id] = replace(held[0], priority=command.priority), held[1]
         for sequence in self._of(command.request_id):
             if isinstance(command, SetPriority):
                 sequence.priority = command.priority
