@@ -114,15 +114,12 @@ async def _started(
 
 async def _end(process: asyncio.subprocess.Process) -> None:
     """End a command with everything that it started."""
-    for sent in (signal.SIGTERM, signal.SIGKILL):
+    for sent in (signal.SIGTERM, signal.SIGKILL):  # the second one for what outlives the first
         with suppress(ProcessLookupError):
             os.killpg(process.pid, sent)
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(GRACE_S):
                 await process.wait()
-                return
-        except TimeoutError:
-            continue
 
 
 def shell() -> str:

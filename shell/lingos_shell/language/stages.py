@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -9,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from lingos_kernel.client.protocol import KernelClient
 from lingos_kernel.errors import Cancelled, EmptyPrompt
+from lingos_shell.inputs import read_text
 from lingos_shell.language.binding import Piped, bind
 from lingos_shell.language.builtin import Request
 from lingos_shell.language.conversation import Conversation
 from lingos_shell.language.evaluation import Evaluation
 from lingos_shell.language.flows import Chunk, Done, Flow, as_text, call_flow, collected
 from lingos_shell.language.host import run_command
-from lingos_shell.language.loaders import load_file
 from lingos_shell.language.sink import Narration, Sink
 from lingos_shell.language.syntax import Call, HostCommand, Stage, Talk, Value, Word
 from lingos_shell.language.values import text_of
@@ -95,7 +96,7 @@ async def _piped(feed: Flow | None, source: Word | None, evaluation: Evaluation)
         return Piped(await collected(feed))
     if source is not None:
         name, _ = await evaluation.value(source)
-        return Piped(await load_file(text_of(name)))
+        return Piped(await asyncio.to_thread(read_text, text_of(name)))
     return None
 
 
