@@ -78,6 +78,8 @@ async def _offers(shell: Interpreter, text: str) -> tuple[int, list[_Offer]]:
     stage = text[stage_begin:].lstrip()
     stage_begin = len(text) - len(stage)
     word_begin = len(text) - len(_last_word(stage))
+    if text[word_begin - 1 : word_begin + 1] == '@"':
+        word_begin -= 1
     word = text[word_begin:]
     if word.startswith("$"):
         return word_begin, _variables(shell, word)
@@ -268,6 +270,8 @@ async def _loads(shell: Interpreter, word: str, begin: int) -> tuple[int, list[_
 
 def _files(typed: str) -> list[_Offer]:
     """Files and folders that begin as typed, hidden ones only when asked for."""
+    is_quoted = typed.startswith('"')
+    typed = typed.lstrip('"')
     folder, _, name = typed.rpartition("/")
     base = f"{folder}/" if "/" in typed else ""
     try:
@@ -281,7 +285,7 @@ def _files(typed: str) -> list[_Offer]:
         return []
     return [
         _Offer(
-            _quoted(f"{base}{each}{'/' if is_folder else ''}"),
+            _quoted(f"{base}{each}{'/' if is_folder else ''}", always=is_quoted),
             "folder" if is_folder else "",
             "file",
         )
@@ -289,5 +293,5 @@ def _files(typed: str) -> list[_Offer]:
     ]
 
 
-def _quoted(path: str) -> str:
-    return f'"{path}"' if re.search(r"[\s\"'$\\|&<>]", path) else path
+def _quoted(path: str, *, always: bool) -> str:
+    return f'"{path}"' if always or re.search(r"[\s\"'$\\|&<>]", path) else path
