@@ -175,3 +175,18 @@ def test_nobody_waits_twice(item: Any) -> None:
     queue.add(item("a"))
     with pytest.raises(AssertionError, match="a waits already"):
         queue.add(item("a"))
+
+
+def test_what_a_lane_was_promised_counts(item: Any) -> None:
+    """While a tenant's prompts are computed it does not get the next places, too."""
+    policy = Fair()
+    queue = WaitingQueue(policy)
+    work = [item(f"{tenant}{n}", tenant=tenant, remaining=100) for n in range(3) for tenant in "ab"]
+    prefilling = [item(f"p{n}", tenant="a", remaining=150) for n in range(2)]
+    for each in (*work, *prefilling):
+        policy.on_joined(each)
+    for each in work:
+        queue.add(each)
+    assert [each.tenant for each in queue] == list("ababab")
+    assert [each.tenant for each in queue.after(prefilling)] == list("bbbaaa")
+    assert [each.tenant for each in queue] == list("ababab")

@@ -134,6 +134,32 @@ def test_a_flooding_tenant_gets_its_weight(weights: dict[str, float]) -> None:
     assert served["flood"] / served["steady"] == pytest.approx(weights.get("flood", 1), rel=0.05)
 
 
+def test_shares_are_kept_in_short_windows_of_a_large_batch() -> None:
+    """Who runs has been promised a prompt: a tenant does not fill all places before it counts."""
+    weights = {"flood": 1.0, "steady": 3.0}
+    requests = [
+        SimRequest(f"{tenant}-{n}", 0.0, 150 + n % 100, 30, tenant=tenant)
+        for tenant in weights
+        for n in range(600)
+    ]
+    machine = replace(MACHINE, pages=5000, max_running=64, max_batch_tokens=128)
+    simulator = Simulator(requests, make_policy("fair", weights), machine)
+
+    def run_to(now_s: float) -> float:
+        while simulator.now_s < now_s:
+            simulator.step()
+        everybody = [*simulator.running, *simulator.ended.values()]
+        served = dict.fromkeys(weights, 0)
+        for sequence in everybody:
+            served[sequence.tenant] += sequence.served_tokens
+        return served["steady"] - 3 * served["flood"]
+
+    total = run_to(5.0)
+    for window in range(1, 6):
+        total, before = run_to(5.0 + 5 * window), total
+        assert abs(total - before) < 200
+
+
 def test_ten_tenants_share_alike() -> None:
     """However much each asks for, while it asks it gets the same: Jain's index is near 1."""
     requests = [
