@@ -238,7 +238,7 @@ class Roster:
     def end(self, sequence: Sequence) -> None:
         """Forget a sequence; its full pages stay cached."""
         if sequence.holding and sequence.outputs:
-            self.admission.observe(self._own_pages(sequence))
+            self.admission.observe(_mean_pages(sequence))
         if sequence.key not in self.paused:
             self._policy.on_left(sequence)
         self._withdraw(sequence)
@@ -312,10 +312,6 @@ class Roster:
             return sequence.needed_pages
         return self.ledger.cost(sequence.namespace, sequence.matchable, len(sequence.tokens))
 
-    def _own_pages(self, sequence: Sequence) -> int:
-        assert sequence.holding is not None
-        return len(sequence.holding.pages) - sequence.cached_tokens // PAGE_SLOTS
-
     def _release(self, sequence: Sequence) -> None:
         if sequence.holding:
             self.commit(sequence)
@@ -339,3 +335,13 @@ class Roster:
         if sequence.state in ("prefill", "decode"):
             sequence.running_s += self._clock() - sequence.since_s
         sequence.state = state
+
+
+def _mean_pages(sequence: Sequence) -> float:
+    """Pages of its own that an ending sequence held, as a mean over the time that it wrote in.
+
+    It had those of its prompt all the time, and those of its output for half of it.
+    """
+    assert sequence.holding is not None
+    own = len(sequence.holding.pages) - sequence.cached_tokens // PAGE_SLOTS
+    return own - len(sequence.outputs) / PAGE_SLOTS / 2

@@ -13,30 +13,30 @@ LEAST = 8
 class Admission:
     """Keeps the load L = N_running x C / M of one model's KV pool at or below 1.
 
-    M and C are counted in pages. C is the mean of what the latest inferences held when they
-    ended, less the pages that they had found in the prefix tree: those are shared. A model's
-    weights stand on both sides of N = M // C (M = W + pool, C = W / N + pages) and cancel out.
+    M and C are counted in pages. C is the mean of what the latest inferences held while they ran,
+    less the pages that they had found in the prefix tree: those are shared. So N of them that
+    began at different times fill the pool, and a crowd that begins at one time is held back before
+    it outgrows the pool. A model's weights stand on both sides of N = M // C (M = W + pool,
+    C = W / N + pages) and cancel out.
     """
 
     def __init__(self, pages: int) -> None:
         """`pages` are those of the pool: M."""
         self._pages = pages
-        self._ended: deque[int] = deque(maxlen=WINDOW)
-        self._sum = 0
+        self._ended: deque[float] = deque(maxlen=WINDOW)
+        self._mean = 0.0
 
-    def observe(self, pages: int) -> None:
-        """An inference has ended that held so many pages of its own."""
-        if len(self._ended) == WINDOW:
-            self._sum -= self._ended[0]
+    def observe(self, pages: float) -> None:
+        """An inference has ended that held so many pages of its own, in the mean."""
         self._ended.append(pages)
-        self._sum += pages
+        self._mean = sum(self._ended) / len(self._ended)
 
     @property
     def pages_per_inference(self) -> float:
         """C, at least one page; 0 while too few inferences have ended to tell."""
         if len(self._ended) < LEAST:
             return 0.0
-        return max(self._sum / len(self._ended), 1.0)
+        return max(self._mean, 1.0)
 
     def limit(self, most: int) -> int:
         """How many may run at a time: N, at least 1 and no more than `most`."""
