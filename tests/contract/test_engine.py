@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace
 
 from lingos_kernel.engine.budgeted import BudgetedEngine
 from lingos_kernel.engine.host import EngineHost
 from lingos_kernel.engine.messages import (
     Embed,
     Generate,
+    HoldPages,
     ModelSpec,
     SamplingParams,
     SequenceOutput,
@@ -314,6 +316,35 @@ class TestControl:
         await subject.settle()
         assert "r" not in {row.request_id for row in subject.engine.stats.sequences}
 
+    async def test_pages_are_held_for_the_next_turn(self, subject: Subject) -> None:
+        """They are told of until the next turn takes them over, which gives the same answer."""
+        engine, words = subject.engine, PROMPT * 5
+        whole = await subject.answer(subject.request("whole", words))
+        tokens = subject.request("t", words).prompt_ids
+        pages = await engine.hold_pages(HoldPages("h", "m", tokens, 600.0, pid=7, why="a tool"))
+        assert pages == len(tokens) // 16
+        await subject.settle()
+        (row,) = engine.stats.holds
+        assert (row.hold_id, row.pid, row.pages, row.why) == ("h", 7, pages, "a tool")
+        engine.set_priority("h", 4)
+        await subject.settle()
+        assert engine.stats.holds[0].priority == 4
+        next_turn = replace(subject.request("next", words), hold_id="h")
+        assert (await subject.answer(next_turn)).ids == whole.ids
+        await subject.settle()
+        assert engine.stats.holds == ()
+
+    async def test_releasing_held_pages(self, subject: Subject) -> None:
+        """Once or twice, and of what never was; a hold that cannot be keeps no pages."""
+        engine, tokens = subject.engine, subject.request("t", PROMPT * 5).prompt_ids
+        await subject.answer(subject.request("first", PROMPT * 5))
+        assert await engine.hold_pages(HoldPages("h", "m", tokens, 600.0))
+        assert await engine.hold_pages(HoldPages("other", "nobody", tokens, 600.0)) == 0
+        for name in ("h", "h", "never"):
+            engine.release_pages(name)
+        await subject.settle()
+        assert engine.stats.holds == ()
+
     async def test_control_of_unknown_requests(self, subject: Subject) -> None:
         """Renicing, pausing and resuming what is not there does nothing."""
         subject.engine.set_priority("nobody", 3)
@@ -468,6 +499,18 @@ class TestProcess:
         await read(held, answers[1])
         assert [answers[0].ids[0], answers[1].ids[0]] == [whole, whole]
         assert whole[-len(answers[2].ids[0]) :] == answers[2].ids[0]
+
+    async def test_kill_while_pages_are_held(self, subject: Subject) -> None:
+        """Holds end with the engine; the turn that would have had them gives the same answer."""
+        whole = await subject.answer(subject.request("whole", PROMPT * 5))
+        tokens = subject.request("t", PROMPT * 5).prompt_ids
+        confirmed = subject.engine.hold_pages(HoldPages("h", "m", tokens, 600.0))
+        assert await confirmed == len(tokens) // 16
+        kill(subject.engine)
+        next_turn = replace(subject.request("next", PROMPT * 5), hold_id="h")
+        assert (await subject.answer(next_turn)).ids == whole.ids
+        assert subject.engine.stats.holds == ()
+        subject.engine.release_pages("h")
 
     async def test_kill_during_load(self, subject: Subject) -> None:
         """A load in flight is begun again, and answered once."""
