@@ -143,16 +143,20 @@ class Residency:
         )
 
     def _introduce(self, stored: StoredModel) -> None:
+        spec, is_causal = self.spec(stored), stored.kind == "causal"
+        weights = spec.weight_format if is_causal else "native"
+
         def footprint(dtype: str) -> Footprint:
             return estimate(
                 read_json_object(stored.path / "config.json"),
                 parameters=stored.parameters,
                 context_tokens=stored.context_tokens,
-                dtype=dtype,
-                is_causal=stored.kind == "causal",
+                weight_dtype=dtype if weights == "native" else weights,
+                kv_dtype=dtype if spec.kv_format == "native" else spec.kv_format,
+                is_causal=is_causal,
             )
 
-        self._engine.introduce(self.spec(stored), footprint)
+        self._engine.introduce(spec, footprint)
 
     async def codec(self, stored: StoredModel) -> TextCodec:
         """The model's tokenizer, read once; needs no loaded weights."""

@@ -246,7 +246,15 @@ class WeightsKeeper:
                 self.weights.on_leaving(name)
             for name in idle:
                 await self._unload(name)
-            return await self._engine.load(spec)
+            return await self._engine.load(self._with_all_room(spec))
+
+    def _with_all_room(self, spec: ModelSpec) -> ModelSpec:
+        """The spec of a model that is being loaded, with all that others leave of the budget."""
+        resident = self.weights.residents[spec.name]
+        if self.weights.budget_bytes:
+            resident.bytes = self.weights.free_for(resident.tenant, self.clock(), [spec.name])
+            return replace(spec, budget_bytes=resident.bytes)
+        return spec
 
     async def _unload(self, name: str) -> None:
         try:

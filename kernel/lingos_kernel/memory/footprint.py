@@ -9,7 +9,8 @@ from typing import Any
 LEAST_TOKENS = 4096
 """KV slots that a model gets at the least: one long conversation, or a few typical ones."""
 
-VALUE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+VALUE_BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.25, "int4": 0.75}
+"""Of one value; compressed ones with their scales, and with what stays uncompressed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +30,19 @@ class Footprint:
 
 
 def estimate(
-    config: Mapping[str, Any], *, parameters: int, context_tokens: int, dtype: str, is_causal: bool
+    config: Mapping[str, Any],
+    *,
+    parameters: int,
+    context_tokens: int,
+    weight_dtype: str,
+    kv_dtype: str,
+    is_causal: bool,
 ) -> Footprint:
-    """The footprint by a Hugging Face `config.json`; `dtype` is that of weights and KV."""
-    value_bytes = VALUE_BYTES[dtype]
+    """The footprint by a Hugging Face `config.json`; the dtypes are keys of `VALUE_BYTES`."""
+    token_values = 2 * _kv_values(config) if is_causal else 0
     return Footprint(
-        weight_bytes=parameters * value_bytes,
-        token_bytes=2 * _kv_values(config) * value_bytes if is_causal else 0,
+        weight_bytes=int(parameters * VALUE_BYTES[weight_dtype]),
+        token_bytes=int(token_values * VALUE_BYTES[kv_dtype]),
         context_tokens=context_tokens,
     )
 

@@ -16,10 +16,17 @@ LLAMA = {
 }
 
 
-def footprint(config: dict[str, Any], dtype: str = "float32", is_causal: bool = True) -> Footprint:
+def footprint(
+    config: dict[str, Any], dtype: str = "float32", kv_dtype: str = "", *, is_causal: bool = True
+) -> Footprint:
     """The footprint of a model of 1,000 parameters."""
     return estimate(
-        config, parameters=1_000, context_tokens=2_048, dtype=dtype, is_causal=is_causal
+        config,
+        parameters=1_000,
+        context_tokens=2_048,
+        weight_dtype=dtype,
+        kv_dtype=kv_dtype or dtype,
+        is_causal=is_causal,
     )
 
 
@@ -42,6 +49,13 @@ def test_keys_and_values_of_grouped_heads() -> None:
 def test_other_ways_to_say_it(config: dict[str, Any], token_bytes: int) -> None:
     """GPT-2's names, a head size of its own in a nested configuration, and nothing known."""
     assert footprint(config, "bfloat16").token_bytes == token_bytes
+
+
+def test_compressed_values_take_less() -> None:
+    """Weights and KV each in their own format, with room for scales."""
+    found = footprint(LLAMA, "int4", "int8")
+    assert found.weight_bytes == 750
+    assert found.token_bytes == 2 * 30 * 3 * 64 * 1.25
 
 
 def test_an_encoder_has_no_pool() -> None:
