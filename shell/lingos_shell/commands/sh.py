@@ -53,7 +53,7 @@ async def hold(
     from lingos_shell.language.loaders import Loaders
     from lingos_shell.plugin_commands import load_plugin_loaders
     from lingos_shell.repl.late_client import LateClient
-    from lingos_shell.repl.session import is_dumb, run_on_terminal
+    from lingos_shell.repl.session import TERMINAL_WORDS, is_dumb, run_on_terminal
 
     def attached(pid: int) -> None:
         shell.pid = pid
@@ -72,6 +72,7 @@ async def hold(
             else PassingConversation(),
             settings=settings_from(options),
             loaders=Loaders(lambda: load_plugin_loaders(invocation)),
+            words={} if is_plain else TERMINAL_WORDS,
             run_on_terminal=None if is_plain else run_on_terminal,
         )
         await set_typed(shell, options)

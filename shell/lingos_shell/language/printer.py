@@ -6,7 +6,14 @@ import re
 
 from lingos_shell.language.parser import ASK
 from lingos_shell.language.reading import Reader
-from lingos_shell.language.running_text import LAST_AMPERSAND, OPENERS, PIPE, START_MARKS
+from lingos_shell.language.running_text import (
+    HOST,
+    LAST_AMPERSAND,
+    OPENERS,
+    PIPE,
+    START_MARKS,
+    read_running_text,
+)
 from lingos_shell.language.syntax import (
     Argument,
     Call,
@@ -28,7 +35,6 @@ from lingos_shell.language.words import read_load_in_text, read_variable
 _BARE = re.compile(r"[\w./%+^][\w./%+^:,-]*")
 _BARE_LOAD = re.compile(r"[\w./~*][\w./~*-]*")
 _PLAIN_TALK = re.compile(r"[^\W\d_][\w ,.;:?!()-]*")
-_PLAIN_COMMAND = re.compile(r"[\w./][^\\|&\n\r]*")
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "$": "\\$", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -113,7 +119,7 @@ def _stage(stage: Stage, rest: str, *, is_plain: bool) -> str:
         case Call(name, arguments):
             return " ".join([f"/{name}", *map(_argument, arguments)]) + rest
         case HostCommand(command):
-            if _PLAIN_COMMAND.fullmatch(command):
+            if _stands_as_it_is(command, rest):
                 return f"!{command}{rest}"
             text = "".join(_ESCAPES.get(c, c) for c in command)
             return f'!"""{text}"""{rest}'
@@ -123,6 +129,16 @@ def _stage(stage: Stage, rest: str, *, is_plain: bool) -> str:
             )
             quoted = f'"{"".join(_in_quotes(part) for part in word.parts)}"' if is_text else ""
             return (quoted or print_word(word)) + rest
+
+
+def _stands_as_it_is(command: str, rest: str) -> bool:
+    """Whether a host command is read as itself without quotes."""
+    if command.startswith('"""') or "\n" in command or "\r" in command:
+        return False
+    reader = Reader(f"{command}{rest}\n")
+    return read_running_text(reader, HOST) == Word((Text(command),)) and (
+        reader.source[reader.at :].strip() == rest.strip()
+    )
 
 
 def _talk(word: Word, rest: str) -> str:

@@ -48,7 +48,8 @@ class Target:
             else:
                 self._replace(content)
         except OSError as error:
-            raise _cannot(str(self.path), (error.strerror or str(error)).lower()) from None
+            why = (error.strerror or str(error)).lower()
+            raise _cannot(str(self.path), why, hint="what was there is untouched") from None
         return len(content)
 
     def _content(self, value: Any) -> str:
@@ -99,8 +100,10 @@ def _umask() -> int:
     return mask
 
 
-def _cannot(name: str, why: str) -> InvalidArguments:
+def _cannot(
+    name: str, why: str, *, hint: str = "give a file that you may write"
+) -> InvalidArguments:
     return InvalidArguments(
         f"cannot write {name or 'the file'}: {why}",
-        hint="the result is still in $_, if there is one",
+        hint=hint,
     )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from typing import Any
 
 from lingos_kernel.errors import LingOSError
 from lingos_shell.inputs import require_unicode
+from lingos_shell.language.builtin import Builtin, Request
 from lingos_shell.language.interpreter import Interpreter, Outcome
 from lingos_shell.language.jobs import Job
 from lingos_shell.language.parser import needs_more
@@ -171,6 +173,15 @@ def _default_interrupt() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+async def _top(_request: Request) -> None:
+    """The scheduler on the whole screen, in a process of its own."""
+    await run_on_terminal(f"{shlex.quote(sys.executable)} -m lingos_shell top", os.environ)
+
+
+TERMINAL_WORDS: Mapping[str, Builtin] = {"top": Builtin(_top)}
+"""Words that need the whole terminal."""
+
+
 async def hold_plainly(
     shell: Interpreter, lines: AsyncGenerator[str, None], sink: PlainSink, *, is_interactive: bool
 ) -> int:
@@ -219,9 +230,6 @@ async def messages(lines: AsyncGenerator[str, None]) -> AsyncGenerator[str, None
         held = ""
     if held.strip():
         yield held.rstrip("\n")
-
-
-Connect = Callable[[], Awaitable[LateClient]]
 
 
 def is_dumb() -> bool:

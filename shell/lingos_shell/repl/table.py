@@ -9,7 +9,7 @@ from prompt_toolkit.utils import get_cwidth
 from lingos_shell.tables import printable
 
 GAP = 2
-NARROWEST = 6
+NARROWEST = 12
 """Columns are not made narrower than this; what does not fit then is left out."""
 
 

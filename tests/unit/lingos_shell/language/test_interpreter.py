@@ -116,7 +116,7 @@ async def test_variables_and_parts_of_them(shell: Any, sink: Any) -> None:
         ("/llm.tokenize", "missing argument --text", "/help"),
         ("/llm.tokenize @nowhere.txt", "@nowhere.txt names no file", "Tab"),
         ("/llm.tokenize @nowhere:x", "no loader is called nowhere", "file"),
-        ("/ps > no/where", "cannot write no/where: there is no folder no", "$_"),
+        ("/ps > no/where", "cannot write no/where: there is no folder no", "may write"),
         ("/ps < nowhere", "cannot read nowhere: no such file or directory", "read"),
         ("/ps a=b", "no argument is called a", "quotes"),
         ("/fg", "there is no job", "&"),
