@@ -133,7 +133,7 @@ def _stage(stage: Stage, rest: str, *, is_plain: bool) -> str:
 
 def _stands_as_it_is(command: str, rest: str) -> bool:
     """Whether a host command is read as itself without quotes."""
-    if command.startswith('"""') or "\n" in command or "\r" in command:
+    if command.startswith('"""') or command.endswith("\\") or set(command) & set("\n\r"):
         return False
     reader = Reader(f"{command}{rest}\n")
     return read_running_text(reader, HOST) == Word((Text(command),)) and (

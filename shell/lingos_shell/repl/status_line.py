@@ -53,7 +53,10 @@ class StatusLine:
             self._write(f"{SAVE}\x1b[{rows};1H{CLEAR_LINE}{begin}{shown}{end}{RESTORE}")
 
     def _reserve(self) -> None:
-        self._size = columns, rows = _terminal_size()
+        before, self._size = self._size, _terminal_size()
+        columns, rows = self._size
+        if before is not None and before[1] < rows:  # the old line is text's place now
+            self._write(f"{SAVE}\x1b[{before[1]};1H{CLEAR_LINE}{RESTORE}")
         self._text = ""
         if rows < 4 or columns < 20:
             self._size = None
