@@ -7,7 +7,10 @@ each policy gets a run with arrivals of its own. The simulator is to foresee its
 within 20 %, in the median round, by a model of step times that is fitted to the steps of the run
 just before, under another policy and with other arrivals. A second model is fitted to the run's
 own steps: on a machine whose speed others change it tells their doing from errors of the
-simulator. `--steps` writes the steps of all runs, for `policy_simulation.py`.
+simulator. Where they change it from second to second, `--clock cpu` lets the engine live by the
+CPU time of its one thread, and skip the time in which it has nothing to do: that is what a run
+would be like with a core to itself. `--steps` writes the steps of all runs, for
+`policy_simulation.py`.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 from lingos_kernel.engine.core import EngineCore
 from lingos_kernel.engine.messages import (
@@ -69,6 +73,43 @@ class Run:
         )
 
 
+class Clock(Protocol):
+    """By what time a run goes."""
+
+    def __call__(self) -> float:
+        """Seconds since whenever."""
+
+    def skip(self, seconds: float) -> None:
+        """Let time pass in which there is nothing to do."""
+
+
+class WallClock:
+    """As everybody's."""
+
+    def __call__(self) -> float:
+        """Of the machine."""
+        return time.monotonic()
+
+    def skip(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
+
+
+class CpuClock:
+    """The CPU time of this process, and the time that was skipped."""
+
+    def __init__(self) -> None:
+        self._skipped_s = 0.0
+
+    def __call__(self) -> float:
+        """Others on the machine do not make it go on."""
+        return time.process_time() + self._skipped_s
+
+    def skip(self, seconds: float) -> None:
+        """Be there at once."""
+        self._skipped_s += seconds
+
+
 def workload(count: int, seed: int, rate_per_s: float) -> list[SimRequest]:
     """Requests of many lengths that come at random, some more urgent than others."""
     numbers = random.Random(seed)
@@ -91,28 +132,30 @@ def workload(count: int, seed: int, rate_per_s: float) -> list[SimRequest]:
     return requests
 
 
-def run_real(core: EngineCore, requests: Sequence[SimRequest], vocabulary: int) -> Run:
-    """Play requests in real time; nothing is in the prefix cache, as no two prompts begin alike."""
+def run_real(
+    core: EngineCore, requests: Sequence[SimRequest], vocabulary: int, clock: Clock
+) -> Run:
+    """Play requests in the clock's time; no two prompts begin alike, so none is cached."""
     numbers = random.Random(repr(requests[0]))
     coming = [_command(request, numbers, vocabulary) for request in requests]
     run = Run()
-    began_s = time.monotonic()
+    began_s = clock()
     arrivals = list(zip((r.arrival_s for r in requests), coming, strict=True))[::-1]
     while arrivals or core.has_work:
-        now_s = time.monotonic() - began_s
+        now_s = clock() - began_s
         while arrivals and arrivals[-1][0] <= now_s:
             arrival_s, command = arrivals.pop()
             run.late_s[command.request_id] = now_s - arrival_s
             _take(run, core.handle(command))
         if not core.has_work:
-            time.sleep(max(arrivals[-1][0] - now_s, 0.0))
+            clock.skip(max(arrivals[-1][0] - now_s, 0.0))
             continue
-        step_began_s = time.monotonic()
+        step_began_s = clock()
         _take(run, core.step())
         decoder = core.models["m"].decoder
         assert decoder is not None
         work = decoder.last_work
-        step_s = time.monotonic() - step_began_s
+        step_s = clock() - step_began_s
         run.steps.append(StepRecord(work.decode_rows, work.prefill_tokens, work.kv_slots, step_s))
     return run
 
@@ -211,12 +254,16 @@ def main() -> None:
     parser.add_argument("--load", type=float, default=2.0)
     parser.add_argument("--steps", type=Path, help="write the recorded steps here")
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     parser.add_argument("--policies", default=",".join(POLICIES))
     arguments = parser.parse_args()
+    clock: Clock = CpuClock() if arguments.clock == "cpu" else WallClock()
     settings = EngineSettings(
-        max_running=MAX_RUNNING, max_batch_tokens=MAX_BATCH_TOKENS, threads=arguments.threads
+        max_running=MAX_RUNNING,
+        max_batch_tokens=MAX_BATCH_TOKENS,
+        threads=1 if arguments.clock == "cpu" else arguments.threads,
     )
-    core = EngineCore(settings)
+    core = EngineCore(settings, clock)
     (loaded,) = (
         event
         for event in core.handle(LoadModel(ModelSpec(name="m", path=str(arguments.folder))))
@@ -226,8 +273,8 @@ def main() -> None:
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
         f"load {os.getloadavg()[0]:.2f}; {core.device.description}, {loaded.dtype}"
     )
-    run_real(core, workload(10, 0, 10.0), loaded.vocabulary)  # to warm up
-    first = run_real(core, workload(arguments.requests, 1, 3.0), loaded.vocabulary)
+    run_real(core, workload(10, 0, 10.0), loaded.vocabulary, clock)  # to warm up
+    first = run_real(core, workload(arguments.requests, 1, 3.0), loaded.vocabulary, clock)
     step_time = fit_step_time(first.steps)
     print(f"fitted to the first {len(first.steps)} steps: {step_time}", flush=True)
     names = arguments.policies.split(",")
@@ -237,7 +284,8 @@ def main() -> None:
         requests = with_load(requests, step_time, arguments.load)
         name = names[number % len(names)]
         core.handle(SetPolicy(name))
-        runs.append(Trial(name, requests, run_real(core, requests, loaded.vocabulary)))
+        real = run_real(core, requests, loaded.vocabulary, clock)
+        runs.append(Trial(name, requests, real))
     steps = [first.steps, *(trial.run.steps for trial in runs)]
     print(f"{'policy':<18}{'':>10}{'mean waiting':>14}{'first token':>14}{'turnaround':>14}")
     for name in names:
