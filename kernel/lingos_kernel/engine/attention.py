@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from lingos_kernel.engine.batch import PackedBatch
-from lingos_kernel.engine.kv_cache import LayerCache, LayerShape
+from lingos_kernel.engine.kv_cache import LayerShape, LayerStore
 from lingos_kernel.engine.step_index import StepIndex, causal_mask
 
 PAGED = "lingos_paged"
@@ -32,7 +32,7 @@ class AttentionBackend(Protocol):
     def attend(
         self,
         shape: LayerShape,
-        cache: LayerCache,
+        cache: LayerStore,
         query: Tensor,
         key: Tensor,
         value: Tensor,
@@ -60,7 +60,7 @@ class SdpaBackend:
     def attend(
         self,
         shape: LayerShape,
-        cache: LayerCache,
+        cache: LayerStore,
         query: Tensor,
         key: Tensor,
         value: Tensor,
@@ -68,7 +68,7 @@ class SdpaBackend:
     ) -> Tensor:
         """Decoding rows in groups of similar length, chunks one by one."""
         assert self._batch is not None
-        cache.write(self._batch.slots, key, value)
+        key, value = cache.write(self._batch.slots, key, value)
         index = self._indices[shape.window]
         outputs: list[Tensor] = []
         for group in index.groups:
@@ -110,7 +110,7 @@ class PagedLayer:
 
     __slots__ = ("_cache", "_shape", "_state")
 
-    def __init__(self, shape: LayerShape, cache: LayerCache, state: PagedState) -> None:
+    def __init__(self, shape: LayerShape, cache: LayerStore, state: PagedState) -> None:
         self._shape = shape
         self._cache = cache
         self._state = state

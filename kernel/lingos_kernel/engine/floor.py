@@ -8,7 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lingos_kernel.engine.weight_sizes import stored_bytes, table_keys
+
 _ROUNDS = 3
+_SIDE = 4096
+"""Of a matrix that no cache holds."""
 
 
 def step_bytes(model: Any) -> int:
@@ -16,23 +20,22 @@ def step_bytes(model: Any) -> int:
 
     Of an embedding table of its own only a few rows are read, of experts those of one token.
     """
-    config = model.config.get_text_config()
-    table = model.get_input_embeddings().weight
-    head = model.get_output_embeddings()
-    is_tied = head is None or head.weight.data_ptr() == table.data_ptr()
-    share = _active_share(config)
-    sizes: dict[int, float] = {}
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        size = tensor.numel() * tensor.itemsize
-        sizes[tensor.data_ptr()] = size * share if ".experts." in f".{name}." else size
-    if not is_tied:
-        sizes.pop(table.data_ptr(), None)
-    return int(sum(sizes.values()))
+    share = _active_share(model.config.get_text_config())
+    unread = table_keys(model)
+    return int(
+        sum(
+            size * share if ".experts." in f".{name}." else size
+            for key, (name, size) in stored_bytes(model).items()
+            if key not in unread
+        )
+    )
 
 
 def largest_matrix(model: Any) -> Tensor:
-    """The largest matrix of a model."""
+    """The largest matrix of a model; one of its own where all are compressed."""
     matrices: list[Tensor] = [tensor.detach() for tensor in model.parameters() if tensor.ndim == 2]
+    if not matrices:
+        return torch.ones(_SIDE, _SIDE, device=model.device)
     return max(matrices, key=torch.numel)
 
 

@@ -6,6 +6,7 @@ import math
 import mmap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -29,14 +30,38 @@ class LayerShape:
     softcap: float | None = None
     has_sinks: bool = False
 
-    @property
-    def slot_bytes(self) -> int:
+
+class LayerStore(Protocol):
+    """How one layer keeps its keys and values, by page; one class for each format."""
+
+    def __init__(self, shape: LayerShape, pages: int, device: torch.device) -> None: ...
+
+    @staticmethod
+    def slot_bytes(shape: LayerShape) -> int:
         """Bytes of one token's keys and values."""
-        return self.kv_heads * (self.key_dim + self.value_dim) * self.dtype.itemsize
+
+    def write(self, slots: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Store keys [T, kv_heads, key_dim] and values [T, kv_heads, value_dim] at slots [T].
+
+        Returns them as they will be read, so that a token sees the same now and later.
+        """
+
+    def gather(self, pages: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+        """Keys and values of `rows` page lists of equal length, pages [rows * P] in one list.
+
+        Returns [rows, kv_heads, P * slots, dim], which may share no memory with the cache.
+        """
+
+    def copy_page(self, source: int, target: int) -> None:
+        """Copy a page within the cache (copy-on-write)."""
+
+    @property
+    def planes(self) -> tuple[Tensor, ...]:
+        """All that a page consists of, as raw bytes: uint8 [pages, bytes] each, shared memory."""
 
 
 class LayerCache:
-    """Keys and values of one layer, by page.
+    """Keys and values as the model computes them.
 
     `keys` is [pages, slots, kv_heads, key_dim], `values` [pages, slots, kv_heads, value_dim].
     """
@@ -45,23 +70,26 @@ class LayerCache:
 
     def __init__(self, shape: LayerShape, pages: int, device: torch.device) -> None:
         size = (pages, PAGE_SLOTS, shape.kv_heads)
-        self.keys = _zeros((*size, shape.key_dim), shape.dtype, device)
-        self.values = _zeros((*size, shape.value_dim), shape.dtype, device)
+        self.keys = zeros((*size, shape.key_dim), shape.dtype, device)
+        self.values = zeros((*size, shape.value_dim), shape.dtype, device)
         self._key_pages = self.keys.view(pages, -1)
         self._value_pages = self.values.view(pages, -1)
         self._key_slots = self.keys.view(-1, shape.kv_heads, shape.key_dim)
         self._value_slots = self.values.view(-1, shape.kv_heads, shape.value_dim)
 
-    def write(self, slots: Tensor, keys: Tensor, values: Tensor) -> None:
-        """Store keys [T, kv_heads, key_dim] and values [T, kv_heads, value_dim] at slots [T]."""
+    @staticmethod
+    def slot_bytes(shape: LayerShape) -> int:
+        """Bytes of one token's keys and values."""
+        return shape.kv_heads * (shape.key_dim + shape.value_dim) * shape.dtype.itemsize
+
+    def write(self, slots: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Store them; they are read as they are."""
         self._key_slots.index_copy_(0, slots, keys)
         self._value_slots.index_copy_(0, slots, values)
+        return keys, values
 
     def gather(self, pages: Tensor, rows: int) -> tuple[Tensor, Tensor]:
-        """Keys and values of `rows` page lists of equal length, pages [rows * P] in one list.
-
-        Returns [rows, kv_heads, P * slots, dim], which may share no memory with the cache.
-        """
+        """As `LayerStore.gather`."""
         keys = self._key_pages.index_select(0, pages)
         values = self._value_pages.index_select(0, pages)
         return (
@@ -70,21 +98,27 @@ class LayerCache:
         )
 
     def copy_page(self, source: int, target: int) -> None:
-        """Copy a page within the cache (copy-on-write)."""
+        """As `LayerStore.copy_page`."""
         self._key_pages[target].copy_(self._key_pages[source])
         self._value_pages[target].copy_(self._value_pages[source])
 
     @property
     def planes(self) -> tuple[Tensor, ...]:
-        """All that a page consists of, as raw bytes: uint8 [pages, bytes] each, shared memory."""
+        """As `LayerStore.planes`."""
         return self._key_pages.view(torch.uint8), self._value_pages.view(torch.uint8)
 
 
 class KvCache:
     """All layers of one model's KV cache."""
 
-    def __init__(self, shapes: Sequence[LayerShape], pages: int, device: torch.device) -> None:
-        self.layers = [LayerCache(shape, pages, device) for shape in shapes]
+    def __init__(
+        self,
+        shapes: Sequence[LayerShape],
+        pages: int,
+        device: torch.device,
+        store: type[LayerStore] = LayerCache,
+    ) -> None:
+        self.layers = [store(shape, pages, device) for shape in shapes]
         self._device = device
         self._planes = [plane for layer in self.layers for plane in layer.planes]
 
@@ -124,7 +158,7 @@ class KvCache:
             plane.index_copy_(0, index, part)
 
 
-def _zeros(size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+def zeros(size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Zeros, because a masked slot must still be a finite number.
 
     On a CPU the operating system hands the memory out when it is first written, so that the
@@ -136,6 +170,6 @@ def _zeros(size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> T
     return torch.frombuffer(memory, dtype=dtype).view(size)
 
 
-def page_bytes(shapes: Sequence[LayerShape]) -> int:
+def page_bytes(shapes: Sequence[LayerShape], store: type[LayerStore] = LayerCache) -> int:
     """Bytes of one page over all layers."""
-    return PAGE_SLOTS * sum(shape.slot_bytes for shape in shapes)
+    return PAGE_SLOTS * sum(store.slot_bytes(shape) for shape in shapes)

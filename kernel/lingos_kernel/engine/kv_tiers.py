@@ -68,6 +68,21 @@ class KvTiers:
             prices.down.setdefault(tier.name, Rate())
             prices.up.setdefault(tier.name, Rate())
 
+    def measure(self, pages: Sequence[int]) -> None:
+        """Move a few pages down to where they came from, for first prices; changes none.
+
+        What lies beyond host memory is measured when it is first used.
+        """
+        started_s = self._clock()
+        blob = self._cache.read_pages(pages)
+        down_s = self._clock() - started_s
+        self._cache.write_pages(pages, blob)
+        up_s = self._clock() - started_s - down_s
+        for tier in self._tiers:
+            self.prices.down[tier.name].add(blob.numel(), down_s)
+            if not tier.outlives_engine:
+                self.prices.up[tier.name].add(blob.numel(), up_s)
+
     @property
     def stats(self) -> tuple[TierStats, ...]:
         """What is where."""

@@ -12,26 +12,33 @@ import torch
 from msgspec.structs import replace
 
 from lingos_kernel.engine.batch import Part
+from lingos_kernel.engine.compression import load_compressed
 from lingos_kernel.engine.decoder import Decoder
 from lingos_kernel.engine.embedder import Embedder
 from lingos_kernel.engine.encoder import Encoder
 from lingos_kernel.engine.floor import largest_matrix, memory_bandwidth, step_bytes
 from lingos_kernel.engine.intake import Intake
-from lingos_kernel.engine.kv_cache import KvCache, LayerShape, page_bytes
+from lingos_kernel.engine.kv_cache import KvCache, page_bytes
+from lingos_kernel.engine.kv_formats import KV_STORES
 from lingos_kernel.engine.messages import ModelLoaded, ModelSpec
 from lingos_kernel.engine.packed_linear import pack_linears
 from lingos_kernel.engine.probe import Found, probe
 from lingos_kernel.engine.roster import Roster
 from lingos_kernel.engine.runner import ModelRunner
 from lingos_kernel.engine.settings import EngineSettings
+from lingos_kernel.engine.tier_choice import choose_tiers, identity_of
+from lingos_kernel.engine.weight_sizes import weight_bytes
 from lingos_kernel.errors import UnsupportedModel
 from lingos_kernel.memory.ledger import PageLedger
 from lingos_kernel.memory.planner import MemoryDemand, plan_kv
+from lingos_kernel.memory.prefix_keys import PrefixKeys
+from lingos_kernel.memory.relief import Prices
 from lingos_kernel.models.loader import (
     context_tokens_of,
     free_bytes,
     load_causal,
     load_encoder,
+    parameter_count,
     resolve_device,
     resolve_dtype,
 )
@@ -41,6 +48,10 @@ from lingos_kernel.scheduling.step_budget import StepBudget
 
 KV_SHARE = {"cpu": 0.25, "cuda": 0.6}
 """Of the memory that is free beside the weights; other models and programs want some too."""
+BUDGET_SHARE = 0.6
+"""Of what a memory budget leaves beside the weights; the next models want some, too."""
+MEASURED_PAGES = 4
+"""Copied once to see how fast the memory is."""
 EXPECTED_TOKENS = 1024
 """Prompt and output of a typical inference, for the sum N = M // C."""
 UNKNOWN_CONTEXT = 2048
@@ -84,6 +95,11 @@ class LoadedModel:
             self.decoder is not None and bool(self.decoder.roster.requests)
         )
 
+    def close(self) -> None:
+        """Keep of its KV pages what can be kept for the next time."""
+        if self.decoder and self.decoder.tiers:
+            self.decoder.tiers.close(self.decoder.roster.ledger)
+
 
 def load_model(
     spec: ModelSpec, settings: EngineSettings, clock: Callable[[], float] = time.monotonic
@@ -95,13 +111,21 @@ def load_model(
     started_s = clock()
     device = resolve_device(spec.device if spec.device != "auto" else settings.device)
     dtype = resolve_dtype(spec.dtype if spec.dtype != "auto" else settings.dtype, device)
-    load = load_causal if spec.kind == "causal" else load_encoder
-    path = Path(spec.path)
     with ThreadPoolExecutor(1) as reader:  # reading the tokenizer takes as long as the weights
-        reading = reader.submit(TextCodec.load, path)
-        model = load(path, device=device, dtype=dtype)
+        reading = reader.submit(TextCodec.load, Path(spec.path))
+        model, parameters = _weights(spec, device, dtype)
         codec = reading.result()
-    return assemble(model, codec, spec, settings, clock, started_s=started_s)
+    return assemble(model, codec, spec, settings, clock, started_s=started_s, parameters=parameters)
+
+
+def _weights(spec: ModelSpec, device: torch.device, dtype: torch.dtype) -> tuple[Any, int]:
+    """The model, and how many parameters it has."""
+    path = Path(spec.path)
+    if spec.kind == "causal" and spec.weight_format != "native":
+        return load_compressed(path, spec.weight_format, device=device, dtype=dtype)
+    load = load_causal if spec.kind == "causal" else load_encoder
+    model = load(path, device=device, dtype=dtype)
+    return model, parameter_count(model)
 
 
 def assemble(
@@ -112,29 +136,33 @@ def assemble(
     clock: Callable[[], float] = time.monotonic,
     *,
     started_s: float | None = None,
+    parameters: int | None = None,
 ) -> LoadedModel:
-    """Make a transformers model that is in memory ready to serve; raises as `load_model` does."""
+    """Make a transformers model that is in memory ready to serve; raises as `load_model` does.
+
+    `parameters`: how many it had before its weights were compressed.
+    """
     began_s = clock() if started_s is None else started_s
     found = probe(model, spec.name) if spec.kind == "causal" else []
     if found and model.config.get_text_config().model_type not in PROVEN:
-        verify(model, found, spec.name)
+        verify(model, found, spec.name, is_exact=spec.weight_format == "native")
     pack_linears(model)
-    shapes = [shape for _, shape in found]
+    one_page_bytes = page_bytes([shape for _, shape in found], KV_STORES[spec.kv_format])
     weights = weight_bytes(model)
     context = _context(model, codec, spec)
     pages = 0
     if found:
         demand = MemoryDemand(
             weight_bytes=weights,
-            page_bytes=page_bytes(shapes),
+            page_bytes=one_page_bytes,
             context_tokens=context,
             expected_tokens=min(EXPECTED_TOKENS, context),
             max_running=settings.max_running,
         )
         pages = plan_kv(
             demand,
-            free_bytes=free_bytes(model.device),
-            share=KV_SHARE.get(model.device.type, 0.5),
+            free_bytes=_free_bytes(model.device, spec, weights),
+            share=BUDGET_SHARE if spec.budget_bytes else KV_SHARE.get(model.device.type, 0.5),
             kv_bytes=spec.kv_bytes or settings.kv_bytes,
         ).pages
     info = ModelLoaded(
@@ -142,17 +170,19 @@ def assemble(
         kind=spec.kind,
         architecture=type(model).__name__,
         dtype=str(model.dtype).removeprefix("torch."),
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        parameters=parameters or parameter_count(model),
         weight_bytes=weights,
-        kv_bytes=pages * page_bytes(shapes),
-        page_bytes=page_bytes(shapes),
+        kv_bytes=pages * one_page_bytes,
+        page_bytes=one_page_bytes,
         pages=pages,
         context_tokens=context,
         vocabulary=model.get_input_embeddings().num_embeddings,
         hidden_size=model.config.get_text_config().hidden_size,
         load_s=0.0,
+        weight_format=spec.weight_format if found else "native",
+        kv_format=spec.kv_format if found else "native",
     )
-    decoder = _decoder(model, found, shapes, info, codec, settings, clock) if found else None
+    decoder = _decoder(model, found, spec, info, codec, settings, clock) if found else None
     encoder = _encoder(model, info, codec)
     bandwidth = memory_bandwidth(largest_matrix(model))
     return LoadedModel(
@@ -165,11 +195,12 @@ def assemble(
     )
 
 
-def verify(model: Any, found: Found, name: str) -> None:
+def verify(model: Any, found: Found, name: str, *, is_exact: bool = True) -> None:
     """Compare a packed, chunked pass over pages with transformers' own dense pass.
 
     Raises `UnsupportedModel` when they differ: the model keeps something between tokens that
     is not in its keys and values, or does not read the positions that it is given.
+    `is_exact`: whether nothing but the dtype rounds.
     """
     ids = [(7 * index + 3) % 89 for index in range(9)]
     shapes = [shape for _, shape in found]
@@ -186,7 +217,7 @@ def verify(model: Any, found: Found, name: str) -> None:
     finally:
         model.set_attn_implementation(before)
     difference = (torch.cat([first, rest, last]) - expected).abs().max() / expected.abs().max()
-    if not difference < (1e-3 if model.dtype == torch.float32 else 0.1):
+    if not difference < (1e-3 if is_exact and model.dtype == torch.float32 else 0.1):
         raise UnsupportedModel(
             f"{name} ({type(model).__name__}) computes otherwise over pages than by itself"
             f" (logits differ by {float(difference):.1%})",
@@ -194,11 +225,10 @@ def verify(model: Any, found: Found, name: str) -> None:
         )
 
 
-def weight_bytes(model: Any) -> int:
-    """Bytes of parameters and buffers, tied ones once."""
-    tensors = [*model.parameters(), *model.buffers()]
-    unique = {tensor.data_ptr(): tensor.numel() * tensor.itemsize for tensor in tensors}
-    return sum(unique.values())
+def _free_bytes(device: torch.device, spec: ModelSpec, weights: int) -> int:
+    """What KV pages may take of a device that has the weights already."""
+    free = free_bytes(device)
+    return min(free, spec.budget_bytes - weights) if spec.budget_bytes else free
 
 
 def _context(model: Any, codec: TextCodec, spec: ModelSpec) -> int:
@@ -212,15 +242,20 @@ def _context(model: Any, codec: TextCodec, spec: ModelSpec) -> int:
 def _decoder(
     model: Any,
     found: Found,
-    shapes: list[LayerShape],
+    spec: ModelSpec,
     info: ModelLoaded,
     codec: TextCodec,
     settings: EngineSettings,
     clock: Callable[[], float],
 ) -> Decoder:
-    cache = KvCache(shapes, info.pages, model.device)
+    shapes, prices = [shape for _, shape in found], Prices()
+    cache = KvCache(shapes, info.pages, model.device, KV_STORES[spec.kv_format])
     runner = ModelRunner(model, found, cache, threads=settings.threads)
-    ledger = PageLedger(info.pages)
+    identity = identity_of(spec, shapes, model.dtype, page_bytes=cache.page_bytes)
+    tiers = choose_tiers(cache, prices, settings, identity=identity, device=model.device)
+    if tiers:
+        tiers.measure(range(min(MEASURED_PAGES, info.pages)))
+    ledger = PageLedger(info.pages, keys=PrefixKeys(identity), tiers=tiers)
     policy = make_policy(settings.policy, settings.tenant_weights)
     roster = Roster(ledger, policy, settings.max_running, clock)
     intake = Intake(
@@ -233,7 +268,15 @@ def _decoder(
     )
     # One token for everybody who decodes, and one at least for prefill.
     tokens = max(settings.max_batch_tokens, settings.max_running + 1)
-    return Decoder(runner, roster, intake, budget=StepBudget(max_tokens=tokens, pace=settings.pace), clock=clock)
+    return Decoder(
+        runner,
+        roster,
+        intake,
+        budget=StepBudget(max_tokens=tokens, pace=settings.pace),
+        clock=clock,
+        tiers=tiers,
+        prices=prices,
+    )
 
 
 def _encoder(model: Any, info: ModelLoaded, codec: TextCodec) -> Encoder:

@@ -34,14 +34,14 @@ def resolve_dtype(name: DtypeName, device: torch.device) -> torch.dtype:
     return dtype
 
 
-def load_causal(path: Path, *, device: torch.device, dtype: torch.dtype) -> Any:
-    """A causal language model from a folder, ready to run.
+def load_causal(path: Path, *, device: torch.device, dtype: torch.dtype | None) -> Any:
+    """A causal language model from a folder, ready to run; `dtype` None: as it is on disk.
 
     Raises `CorruptModel`, `UnsupportedModel` or `OutOfMemory`.
     """
     with _told(path):
         model = AutoModelForCausalLM.from_pretrained(
-            path, dtype=dtype, local_files_only=True, trust_remote_code=False
+            path, dtype=dtype or "auto", local_files_only=True, trust_remote_code=False
         )
         return _ready(model, device)
 
@@ -58,6 +58,11 @@ def load_encoder(path: Path, *, device: torch.device, dtype: torch.dtype) -> Any
 def build_causal(config: Any, *, device: torch.device, dtype: torch.dtype) -> Any:
     """A causal language model with random weights, from its transformers configuration."""
     return _ready(AutoModelForCausalLM.from_config(config, dtype=dtype), device)
+
+
+def parameter_count(model: Any) -> int:
+    """How many numbers a model was trained to; tied ones once."""
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def context_tokens_of(config: Any) -> int:
@@ -152,6 +157,7 @@ __all__ = [
     "free_bytes",
     "load_causal",
     "load_encoder",
+    "parameter_count",
     "resolve_device",
     "resolve_dtype",
     "total_bytes",
