@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from lingos_kernel.builtins.services import Services
+from lingos_kernel.errors import InvalidArguments
 from lingos_kernel.syscalls.spec import Context, syscall
 
 Wait = Annotated[float | None, Field(ge=0, description="seconds to wait at most; 0: not at all")]
@@ -59,6 +60,7 @@ class ThreadSyscalls:
             kind: mutex, rwlock, semaphore or barrier.
             units: a semaphore's units, or how many a barrier waits for.
         """
+        self._check_lasts(context)
         self._services.locks.create(name, kind, units=units, owner=context.pid)
         return {"name": name, "kind": kind, "units": units}
 
@@ -78,6 +80,7 @@ class ThreadSyscalls:
             shared: take a read-write lock for reading.
             units: how many units of a semaphore.
         """
+        self._check_lasts(context)
         await self._services.locks.acquire_async(
             name, context.pid, shared=shared, units=units, timeout_s=timeout_s
         )
@@ -95,3 +98,11 @@ class ThreadSyscalls:
         """
         self._services.locks.release(name, context.pid, units=units)
         return {"name": name, "pid": context.pid}
+
+    def _check_lasts(self, context: Context) -> None:
+        """Raise `InvalidArguments` in a process that ends with this call: so would the lock."""
+        if self._services.processes.get(context.pid).kind == "call":
+            raise InvalidArguments(
+                "this call is a process of its own: what it takes is given back as it ends",
+                hint="open a process (proc.open) and call with its pid",
+            )

@@ -7,11 +7,11 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from lingos_kernel.errors import LingOSError, UnknownProcess, from_wire, to_wire
+from lingos_kernel.errors import Cancelled, LingOSError, UnknownProcess, from_wire, to_wire
 from lingos_kernel.processes.job_desk import QUEUE, Address, JobDesk
 from lingos_kernel.processes.job_store import JobStore
 from lingos_kernel.processes.jobs import JobRecord, JobRequest, verdict
@@ -24,6 +24,8 @@ from lingos_kernel.queue.jobs import Job
 from lingos_kernel.security.principal import Principal
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 LOOK_AGAIN_S = 1.0
 """How often an idle runner looks for jobs that another kernel has accepted."""
@@ -201,7 +203,7 @@ class JobRunner:
         if number in self._attempts:  # its claim was lost; its end will be recorded all the same
             return
         token = f"{claimed.worker}:{claimed.job_id}:{claimed.receipt}"
-        what, record = await self._store.begin(number, address.round, token)
+        what, record = await _kept_up(lambda: self._store.begin(number, address.round, token))
         if what == "run" and record is not None:
             try:
                 if not await self._attempt(record, claimed, token):
@@ -210,7 +212,7 @@ class JobRunner:
                 await self._store.release(number, token)
                 raise
         # The end is recorded before: a kernel that dies in between finds it and does nothing.
-        await self._broker.acknowledge(claimed)
+        await _kept_up(lambda: self._broker.acknowledge(claimed))
         self._desk.tell(number)
 
     async def _attempt(self, record: JobRecord, claimed: Job, token: str) -> bool:
@@ -230,9 +232,10 @@ class JobRunner:
             async with self._keeping(claimed, number, token, call):
                 result = await call.result()
             why = "done"
-            await self._store.succeed(number, token, result)
+            await _kept_up(lambda: self._store.succeed(number, token, result))
         except Exception as error:  # noqa: BLE001  recorded: it is the job's end, not the runner's
-            fate = await self._record_failure(record, claimed, token, from_wire(to_wire(error)))
+            failure = from_wire(to_wire(error))
+            fate = await _kept_up(lambda: self._record_failure(record, claimed, token, failure))
             why = f"{fate}: {error}"
             return fate != "retry"
         finally:
@@ -331,6 +334,21 @@ class JobRunner:
             if attempt.process.pid == pid:
                 self._begin(self._store.set_stopped(number, stopped), self._notes)
                 self._slot.set()
+
+
+async def _kept_up(write: Callable[[], Awaitable[T]]) -> T:
+    """Write what has happened, however long the store takes to have room for it again.
+
+    What was done is not done again because the disk was full when its end was to be recorded.
+    """
+    while True:
+        try:
+            return await write()
+        except Cancelled:  # the store is closed
+            raise
+        except LingOSError as error:
+            log.error("what became of a job has to wait: %s", error)
+            await asyncio.sleep(LOOK_AGAIN_S)
 
 
 def _address(claimed: Job) -> Address | None:

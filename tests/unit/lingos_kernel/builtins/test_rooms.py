@@ -20,7 +20,7 @@ from lingos_kernel.errors import (
     UnknownSyscall,
 )
 from lingos_kernel.kernel import Kernel
-from lingos_kernel.security.principal import Principal
+from lingos_kernel.security.principal import Principal, owner
 from lingos_kernel.syscalls.call import Call
 from lingos_kernel.testing.scripted_kernel import scripted_kernel
 
@@ -140,6 +140,17 @@ async def test_locks_keep_processes_apart(make_kernel: Any) -> None:
         assert (await waiting.result())["pid"] == bob.pid
 
 
+async def test_locks_are_not_for_passing_calls(make_kernel: Any) -> None:
+    """A call without a process that lasts would lose its lock as it ends: it is told so."""
+    async with make_kernel() as kernel:
+        ann = Person(kernel, "a")
+        await ann.call("thread.create_lock", name="m")
+        for name in ("thread.create_lock", "thread.acquire"):
+            call = kernel.submit(owner("me"), name, {"name": "m"})
+            with pytest.raises(InvalidArguments, match="a process of its own"):
+                await call.result()
+
+
 async def test_a_deadlock_is_told_with_its_cycle(make_kernel: Any) -> None:
     """The youngest waiter fails, and the message shows who waits for whom."""
     async with make_kernel() as kernel:
@@ -233,6 +244,13 @@ async def test_the_plan_shows_its_sum(make_kernel: Any) -> None:
     assert plan["pages_per_inference"] == 7
     assert plan["inferences"] == plan["pages"] // 7
     assert plan["inferences"] * plan["inference_bytes"] <= plan["budget_bytes"]
+
+
+async def test_tiers_are_listed(make_kernel: Any) -> None:
+    """An engine without tiers has none to list."""
+    async with make_kernel() as kernel:
+        await kernel.call("model.load", name="scripted")
+        assert await kernel.call("mem.tiers") == []
 
 
 async def test_the_snapshot_shows_who_runs_what(make_kernel: Any) -> None:

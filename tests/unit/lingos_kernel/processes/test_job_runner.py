@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lingos_kernel.errors import Busy, Cancelled, DiskFull, QueueFull
-from lingos_kernel.processes import ProcessTable
+from lingos_kernel.processes import ProcessTable, job_runner
 from lingos_kernel.processes.job_desk import JobDesk
 from lingos_kernel.processes.job_runner import JobRunner
 from lingos_kernel.processes.job_store import JobStore
@@ -179,24 +179,29 @@ async def test_what_was_accepted_last_is_not_lost(tmp_path: Path) -> None:
         assert ended.state == "done"
 
 
-async def test_a_disk_that_is_full_stops_nothing_for_good(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("where", ["begin", "succeed", "acknowledge"])
+async def test_a_disk_that_is_full_undoes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    """A result that cannot be recorded now makes the job begin again."""
-    async with running(tmp_path, visibility_s=0.05) as room:
-        real, failures = room.store.succeed, [DiskFull("full")]
+    """What happened is written down once there is room again; the work is not done twice."""
+    monkeypatch.setattr(job_runner, "LOOK_AGAIN_S", 0.0)
+    async with running(tmp_path) as room:
+        owner_of = room.broker if where == "acknowledge" else room.store
+        real, failures = getattr(owner_of, where), [DiskFull("full"), Busy("held")]
 
-        async def succeed(number: int, token: str, result: Any) -> bool:
+        async def write(*arguments: Any) -> Any:
             if failures:
                 raise failures.pop()
-            return await real(number, token, result)
+            return await real(*arguments)
 
-        monkeypatch.setattr(room.store, "succeed", succeed)
+        monkeypatch.setattr(owner_of, where, write)
         record = await room.desk.submit(JobRequest(ME, "x", {}))
-        (await room.next_call()).ended.set_result(1)
-        (await room.next_call()).ended.set_result(2)
+        (await room.next_call()).ended.set_result(5)
         ended = await room.desk.wait(str(record.number), ME, timeout_s=None)
-        assert (ended.result, ended.attempts) == (b"2", 2)
+        assert (ended.state, ended.result, ended.attempts) == ("done", b"5", 1)
+        while await room.broker.stats():
+            await asyncio.sleep(0)
+        assert (len(room.calls), failures) == (1, [])
 
 
 async def test_a_store_that_fails_at_the_start_is_asked_again(
