@@ -59,6 +59,8 @@ def _tables(snapshot: Snapshot) -> Iterator[tuple[str, Table]]:
     yield "", _devices(snapshot.devices)
     if snapshot.models:
         yield "", _models(snapshot.models)
+    if any(model.tiers for model in snapshot.models):
+        yield "", _tiers(snapshot.models)
     yield "", process_table(msgspec.to_builtins(snapshot.processes))
     waiting = [call for call in snapshot.calls if call.state == "queued"]
     if waiting:
@@ -104,3 +106,22 @@ def _models(models: tuple[ModelRow, ...]) -> Table:
         for model in models
     ]
     return plain_table(columns, rows, right=columns[3:])
+
+
+def _tiers(models: tuple[ModelRow, ...]) -> Table:
+    columns = ("KV BELOW THE DEVICE", "TIER", "USED", "OF", "DOWN", "UP", "HIT TOKENS", "OFF")
+    rows = [
+        (
+            model.name,
+            tier.name,
+            bytes_text(tier.used_bytes),
+            bytes_text(tier.total_bytes),
+            f"{tier.spilled_pages} pages",
+            f"{tier.restored_pages} pages",
+            str(tier.hit_tokens),
+            tier.off_reason or "-",
+        )
+        for model in models
+        for tier in model.tiers
+    ]
+    return plain_table(columns, rows, right=columns[2:7])

@@ -28,6 +28,15 @@ class MemSyscalls:
             "sums": msgspec.to_builtins(picture.sums),
         }
 
+    @syscall("mem.tiers", cost="io")
+    async def tiers(self) -> list[dict[str, Any]]:
+        """List where KV pages go that a device has no room for: what lies there, what came back."""
+        return [
+            {"model": model.name} | msgspec.to_builtins(msgspec.structs.asdict(tier))
+            for model in self._services.engine.stats.models
+            for tier in model.tiers
+        ]
+
     @syscall("mem.plan", cost="engine")
     async def plan(
         self,

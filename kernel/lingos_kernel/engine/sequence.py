@@ -65,8 +65,8 @@ class Sequence:
     """Tokens known, tokens computed, and the pages that hold their keys and values.
 
     Invariants: computed <= len(tokens); outside of a step, computed < len(tokens), because the
-    newest token is known but not computed; `holding` is None exactly when computed is 0 and it
-    has no place among the running or paused ones.
+    newest token is known but not computed; without a `holding` computed is 0, and it is neither
+    running nor among the paused or waiting ones that kept their pages.
     """
 
     __slots__ = (

@@ -45,4 +45,5 @@ def _row(
         users=residence.users,
         reserved=residence.reserved,
         why=residence.why,
+        tiers=live.tiers,
     )

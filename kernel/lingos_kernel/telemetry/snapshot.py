@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from lingos_kernel.engine.stat_rows import HoldStats, SequenceStats
+from lingos_kernel.engine.stat_rows import HoldStats, SequenceStats, TierStats
 
 
 class Picture(msgspec.Struct, frozen=True):
@@ -117,6 +117,8 @@ class ModelRow(Picture, frozen=True):
     """The tenant that keeps it in memory for a time."""
     why: str = ""
     """What the requests that wait for it wait for."""
+    tiers: tuple[TierStats, ...] = ()
+    """Where its KV pages go that the device has no room for."""
 
 
 class DeviceRow(Picture, frozen=True):

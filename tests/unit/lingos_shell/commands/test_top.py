@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from lingos_kernel.engine.stat_rows import TierStats
 from lingos_kernel.telemetry.snapshot import (
     CallRow,
     DeviceRow,
@@ -75,6 +76,13 @@ SNAPSHOT = Snapshot(
             kv_bytes=GIB, kv_used_bytes=GIB // 4, kv_cached_bytes=0, context_tokens=8192,
             running=1, waiting=0, device="cpu", pinned=True, idle_s=0.0, ttl_s=300.0,
             why="waiting for model tiny: 1.0 MiB needed, other busy",
+            tiers=(
+                TierStats(
+                    name="host", total_bytes=GIB, used_bytes=GIB // 8, spilled_pages=31,
+                    restored_pages=21, hit_tokens=336,
+                ),
+                TierStats(name="disk", off_reason="No space left on device"),
+            ),
         ),
     ),
 )  # fmt: skip
@@ -108,6 +116,9 @@ def test_json_is_the_whole_snapshot(lingos: Any) -> None:
         "M = 4.0 GiB",
         "N = 12",
         "busy pinned",
+        "31 pages",
+        "336",
+        "No space left on device",
         "5 m 00 s",
         "1.0 MiB needed, other busy",
         "L = 0.08",
