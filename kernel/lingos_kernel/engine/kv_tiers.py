@@ -158,6 +158,11 @@ class KvTiers:
         for tier in self._tiers:
             tier.clear()
 
+    def flush(self) -> None:
+        """Wait until all that went down is where it shall be."""
+        for tier in self._tiers:
+            tier.flush()
+
     def close(self, ledger: PageLedger) -> None:
         """Leave; as much as possible of what is cached goes where it outlives the engine."""
         keeper = next((t for t in self._tiers if t.outlives_engine and not t.off_reason), None)
