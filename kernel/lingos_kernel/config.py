@@ -54,6 +54,10 @@ class EngineConfig:
     """process, inprocess, or the name of a plugin's driver."""
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    weight_format: Literal["native", "int8", "int4"] = "native"
+    """How the weights of causal models are kept; native: in the dtype."""
+    kv_format: Literal["native", "int8"] = "native"
+    """How keys and values are kept."""
     kv_bytes: int = field(default=0, metadata={"minimum": 0})
     """Bytes for a model's KV pages; 0: the planner decides."""
     memory_bytes: int = field(default=0, metadata={"minimum": 0})
@@ -111,6 +115,8 @@ class PluginsConfig:
     """A plugin whose import and register hooks take longer is flagged."""
     import_timeout_s: float = field(default=10.0, metadata={"above": 0})
     """An import, or a register, startup or shutdown hook, that takes longer is given up."""
+    hook_timeout_s: float = field(default=1.0, metadata={"above": 0})
+    """A plugin whose hook around a call takes longer is turned off."""
 
 
 @dataclass(frozen=True, slots=True)

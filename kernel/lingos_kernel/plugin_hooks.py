@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from lingos_kernel.errors import LingOSError
-from lingos_kernel.plugin_limits import run_limited
+from lingos_kernel.errors import LingOSError, PluginFailed
+from lingos_kernel.plugin_limits import LimitedThread, TimedOutError, run_limited
 
 log = logging.getLogger(__name__)
 
@@ -53,12 +53,19 @@ class HookCaller:
         self,
         *,
         on_error: Callable[[str, str], None],
+        on_hang: Callable[[str, str], None],
         limit_s: float,
+        call_limit_s: float,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """`on_error(plugin, text)` is told of each failure; `limit_s` bounds those of `run`."""
+        """`on_error(plugin, text)` is told of each failure, `on_hang` of a hook around a call that
+        did not end within `call_limit_s`; `limit_s` bounds those of `run`.
+        """
         self._on_error = on_error
+        self._on_hang = on_hang
         self._limit_s = limit_s
+        self._call_limit_s = call_limit_s
+        self._threads: dict[str, LimitedThread] = {}
         self._clock = clock
         self._tallies: dict[tuple[str, str], _Tally] = {}
 
@@ -73,9 +80,14 @@ class HookCaller:
     def replace_arguments(
         self, hooks: list[Hook], info: Any, context: Any, arguments: dict[str, Any]
     ) -> dict[str, Any]:
-        """The arguments after each hook has seen them; a `LingOSError` refuses the call."""
+        """The arguments after each hook has seen them; a `LingOSError` refuses the call.
+
+        So does a hook that hangs: what it would have said is not known.
+        """
         for hook in hooks:
-            replaced = self._call(hook, info=info, context=context, arguments=arguments)
+            replaced = self._call(
+                self._around(hook), info=info, context=context, arguments=arguments
+            )
             if isinstance(replaced, dict):
                 arguments = replaced
             elif replaced is not None:
@@ -86,7 +98,7 @@ class HookCaller:
         """Call each hook; never raises."""
         for hook in hooks:
             try:
-                self._call(hook, **arguments)
+                self._call(self._around(hook), **arguments)
             except LingOSError as error:  # there is nothing left to refuse
                 self._note(hook, error)
 
@@ -115,6 +127,26 @@ class HookCaller:
         def call(*arguments: Any) -> Any:
             act = partial(hook.function, *arguments)
             return run_limited(act, name=hook.name, limit_s=self._limit_s).result()
+
+        return replace(hook, function=call)
+
+    def _around(self, hook: Hook) -> Hook:
+        """The hook, on the thread of its plugin, and given up at the limit of a call."""
+
+        def call(*arguments: Any) -> Any:
+            thread = self._threads.setdefault(hook.plugin, LimitedThread(f"hooks:{hook.plugin}"))
+            act = partial(hook.function, *arguments)
+            try:
+                outcome = thread.run(act, limit_s=self._call_limit_s)
+            except TimedOutError as error:
+                text = f"{hook.name} did not end in {self._call_limit_s:g} s"
+                self._on_hang(hook.plugin, text)
+                raise PluginFailed(
+                    f"plugin {hook.plugin}: {text}", hint="it is turned off now; try again"
+                ) from error
+            if outcome.error is not None:
+                raise outcome.error
+            return outcome.value
 
         return replace(hook, function=call)
 

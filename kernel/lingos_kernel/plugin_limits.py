@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import queue
 import threading
 import time
 from collections.abc import Callable
@@ -55,6 +56,40 @@ def run_limited(act: Callable[[], Any], *, name: str, limit_s: float) -> Outcome
     if thread.is_alive():
         raise TimedOutError(f"{name} did not end in {limit_s:g} s")
     return outcome
+
+
+class LimitedThread:
+    """Runs a plugin's code, one piece after another, on a daemon thread that is kept."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._asked: queue.SimpleQueue[tuple[Callable[[], Any], Outcome, threading.Event]]
+        self._thread: threading.Thread | None = None
+
+    def run(self, act: Callable[[], Any], *, limit_s: float) -> Outcome:
+        """As `run_limited`; a thread that hangs is left to itself, and the next one is new."""
+        if self._thread is None:
+            self._asked = queue.SimpleQueue()
+            self._thread = threading.Thread(
+                target=_work, args=(self._asked,), name=self._name, daemon=True
+            )
+            self._thread.start()
+        outcome, done = Outcome(), threading.Event()
+        self._asked.put((act, outcome, done))
+        if not done.wait(limit_s):
+            self._thread = None
+            raise TimedOutError(f"{self._name} did not end in {limit_s:g} s")
+        return outcome
+
+
+def _work(asked: queue.SimpleQueue[tuple[Callable[[], Any], Outcome, threading.Event]]) -> None:
+    while True:
+        act, outcome, done = asked.get()
+        try:
+            outcome.value = act()
+        except BaseException as error:  # noqa: BLE001  SystemExit too: a plugin must not end the app
+            outcome.error = error
+        done.set()
 
 
 def in_words(error: BaseException) -> str:

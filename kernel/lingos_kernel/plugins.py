@@ -56,7 +56,11 @@ class PluginHost:
         self._settings = settings
         self._find = find
         self._caller = HookCaller(
-            on_error=self._note_error, limit_s=settings.import_timeout_s, clock=clock
+            on_error=self._note_error,
+            on_hang=self._turn_off,
+            limit_s=settings.import_timeout_s,
+            call_limit_s=settings.hook_timeout_s,
+            clock=clock,
         )
         self._manager = pluggy.PluginManager(hookspecs.PROJECT)
         self._manager.add_hookspecs(hookspecs)
@@ -250,7 +254,8 @@ class PluginHost:
     def _admit(self, plugin: Any, name: str) -> None:
         """Take an imported plugin in; raises when it breaks the contract of a hook."""
         if inspect.isclass(plugin):
-            plugin = plugin()
+            make, limit_s = plugin, self._settings.import_timeout_s
+            plugin = run_limited(make, name=f"making {name}", limit_s=limit_s).result()
         self._manager.register(plugin, name)
         problem = self._find_problem(plugin)
         if problem:
@@ -341,6 +346,14 @@ class PluginHost:
     def _change_record(self, name: str, **facts: Any) -> None:
         if (record := self._record(name)) is not None:
             self._records[record.name, record.distribution] = replace(record, **facts)
+
+    def _turn_off(self, name: str, text: str) -> None:
+        """A plugin hangs in a hook around a call: the calls to come are to go on without it."""
+        log.error("plugin %s is turned off: %s", name, text)
+        with self._change:
+            self._remove(name)
+            facts = {"error": f"plugin {name}: {text}", "provides": {}}
+            self._change_record(name, state="timed_out", **facts)
 
     def _note_error(self, plugin: str, text: str) -> None:
         with self._change:

@@ -496,6 +496,62 @@ def test_hooks_that_would_end_the_program() -> None:
     }
 
 
+class Hangs:
+    """A plugin that hangs around some calls, until told to go on."""
+
+    gate = threading.Event()
+
+    @hookimpl
+    def lingos_before_syscall(self, arguments: dict[str, Any]) -> None:
+        """Hang for one argument."""
+        if "hang" in arguments:
+            self.gate.wait()
+
+    @hookimpl
+    def lingos_after_syscall(self, outcome: Any) -> None:
+        """Hang for one outcome."""
+        if outcome == "hang":
+            self.gate.wait()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_hook_that_hangs_turns_its_plugin_off(when: str) -> None:
+    """The call that met it is refused, or ends; the calls to come go on without the plugin."""
+    Hangs.gate.clear()
+    made, _ = host(candidate("bad", Hangs), hook_timeout_s=0.5)
+    made.load()
+    assert made.before_syscall(None, None, {}) == {}
+    if when == "before":
+        with pytest.raises(PluginFailed, match=r"bad: lingos_before_syscall did not end in 0.5 s"):
+            made.before_syscall(None, None, {"hang": 1})
+    else:
+        made.after_syscall(None, None, "hang")
+    (record,) = made.records()
+    assert record.state == "timed_out"
+    assert f"lingos_{when}_syscall did not end" in record.error
+    assert not made.watches_before
+    assert not made.watches_after
+    assert made.before_syscall(None, None, {"hang": 1}) == {"hang": 1}
+    Hangs.gate.set()
+
+
+def test_a_class_that_hangs_as_it_is_made() -> None:
+    """It is given up as an import would be."""
+    gate = threading.Event()
+
+    class Stuck:
+        """A plugin that waits for something before it is one."""
+
+        def __init__(self) -> None:
+            gate.wait()
+
+    made, _ = host(candidate("bad", Stuck), import_timeout_s=0.05)
+    (record,) = made.load()
+    gate.set()
+    assert record.state == "timed_out"
+    assert "making bad did not end in 0.05 s" in record.error
+
+
 async def test_startup_and_shutdown() -> None:
     """Each plugin is started once, plain or async, and stopped in reverse; failures are noted."""
     made, one, two = watched()
