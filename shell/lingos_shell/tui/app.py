@@ -80,6 +80,12 @@ class LingOSApp(App[None]):
         """Colours of our roles for themes that do not know them."""
         return VARIABLES
 
+    def get_key_display(self, binding: Binding) -> str:
+        """Function keys with a capital F, Ctrl as a caret with a capital letter."""
+        shown = super().get_key_display(binding)
+        is_function_key = shown[:1] == "f" and shown[1:].isdigit()
+        return shown.upper() if is_function_key or shown.startswith("^") else shown
+
     def _make_screen(self, entry: ScreenEntry) -> Screen[Any]:
         return entry.make(self)
 
@@ -115,6 +121,10 @@ class LingOSApp(App[None]):
         for pane in self.screen.query(SchedulerPane):
             if pane.display:
                 pane.redraw()
+
+    def on_title_bar_ready(self) -> None:
+        """A screen has come up."""
+        self._draw_title()
 
     def _draw_title(self) -> None:
         from lingos_shell.tui.title import TitleBar, title_line

@@ -9,8 +9,8 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.screen import Screen
-from textual.widgets import Footer
 
+from lingos_shell.tui.key_bar import KeyBar
 from lingos_shell.tui.scheduler.keys import pane_bindings
 from lingos_shell.tui.scheduler.pane import SchedulerPane
 from lingos_shell.tui.sessions.view import Conversation
@@ -35,14 +35,14 @@ class MainScreen(Screen[None]):
     MainScreen #body { layout: horizontal; height: 1fr; }
     MainScreen #sessions { width: 1fr; height: 1fr; }
     MainScreen SchedulerPane {
-        width: 55%; height: 1fr; border-left: tall $border-blurred;
+        width: 55%; height: 1fr; border-left: solid $border-blurred;
     }
-    MainScreen SchedulerPane:focus-within { border-left: tall $border; }
+    MainScreen SchedulerPane:focus-within { border-left: solid $border; }
     MainScreen.below #body { layout: vertical; }
     MainScreen.below SchedulerPane {
-        width: 1fr; height: 45%; border-left: none; border-top: tall $border-blurred;
+        width: 1fr; height: 45%; border-left: none; border-top: solid $border-blurred;
     }
-    MainScreen.below SchedulerPane:focus-within { border-left: none; border-top: tall $border; }
+    MainScreen.below SchedulerPane:focus-within { border-left: none; border-top: solid $border; }
     MainScreen.alone SchedulerPane { display: none; }
     """
     AUTO_FOCUS = "#prompt"
@@ -58,7 +58,7 @@ class MainScreen(Screen[None]):
             with Container(id="sessions"):
                 yield Conversation(id="conversation")
             yield SchedulerPane(self._host.scheduler, id="pane")
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyBar(id="keys")
 
     def on_resize(self, event: events.Resize) -> None:
         """Narrow: the pane goes below."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from textual.message import Message
+
 from lingos_shell.tui.lines import SpanLines
 from lingos_shell.tui.scheduler.headline import IN_TITLE, rate_groups
-from lingos_shell.tui.spans import Line, Role, Span, clean, fit_line, pack, width_of
+from lingos_shell.tui.spans import Line, Role, Span, clean, fit, fit_line, pack, width_of
 
 if TYPE_CHECKING:
     from lingos_kernel.telemetry.snapshot import Snapshot
@@ -22,8 +24,10 @@ def title_line(status: LinkStatus, snapshot: Snapshot | None, note: str, width: 
     right: tuple[Span, ...] = ((f" {note} ", "accent"),) if note else ()
     left = width - width_of(right)
     if status.state != "attached":
-        said: Span = (f" {clean(status.message)} ", STATUS_ROLES[status.state])
-        return (*fit_line((*name, (" ", "text"), said), left), *right)
+        role = STATUS_ROLES[status.state]
+        gap: Span = (" ", role if status.state == "lost" else "text")
+        said = fit(f" {clean(status.message)} ", left - width_of(name) - 1)
+        return (*name, gap, (said, role), *right)
     groups: list[tuple[Span, ...]] = [name]
     if snapshot is None:
         groups.append((("attached", "good"),))
@@ -45,3 +49,10 @@ class TitleBar(SpanLines):
     """The title line, docked at the top."""
 
     DEFAULT_CSS = "TitleBar { dock: top; height: 1; background: $surface; }"
+
+    class Ready(Message):
+        """Raised when the title is there and can be filled."""
+
+    def on_mount(self) -> None:
+        """Ask to be filled."""
+        self.post_message(self.Ready())

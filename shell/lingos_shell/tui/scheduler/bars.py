@@ -42,8 +42,8 @@ def graph(values: Sequence[float], width: int, height: int, top: float, role: Ro
     Newest at the right; lines from the top down.
     """
     shown = list(values)[-width:]
-    scale = 8 * height / top if top > 0 else 0.0
-    levels = [min(round(value * scale), 8 * height) for value in shown]
+    full = 8 * height
+    levels = [round(min(value / top, 1.0) * full) if top > 0 else 0 for value in shown]
     # A value above zero is seen, however small.
     levels = [max(level, 1) if value > 0 else 0 for level, value in zip(levels, shown, strict=True)]
     padding = " " * (width - len(shown))

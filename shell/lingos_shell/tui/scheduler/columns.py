@@ -39,7 +39,7 @@ class Column(Generic[T]):
     """Which way it is ordered when chosen."""
 
 
-MIN_FLEXIBLE = 12
+MIN_FLEXIBLE = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def lay_out(columns: Iterable[Column[Any]], width: int) -> Layout:
     while len(shown) > 1 and _least(shown) > width:
         shown.remove(min(shown, key=lambda column: column.keep))
     rest = width - _least(shown)
-    return tuple((column, column.width or MIN_FLEXIBLE + max(rest, 0)) for column in shown)
+    return tuple((column, column.width or max(MIN_FLEXIBLE + rest, 1)) for column in shown)
 
 
 def _least(columns: Sequence[Column[Any]]) -> int:

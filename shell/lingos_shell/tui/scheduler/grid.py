@@ -72,6 +72,7 @@ class Grid(ScrollView, can_focus=True):
         self._rows: Sequence[Placed] = ()
         self._places: dict[Hashable, int] = {}
         self._place = 0
+        self.empty = ""
         self._state = TableState(section.sort)
         self._layout: Layout = ()
         self._drawn: dict[int, Drawn | None] = {}
@@ -88,14 +89,22 @@ class Grid(ScrollView, can_focus=True):
         place = self._places.get(self.cursor)
         return None if place is None else self._rows[place]
 
-    def show(self, section: Section[Any], rows: Sequence[Placed], state: TableState) -> None:
-        """Draw these rows from now on; the cursor stays on its key while the key is there."""
+    def show(
+        self, section: Section[Any], rows: Sequence[Placed], state: TableState, empty: str = ""
+    ) -> None:
+        """Draw these rows from now on; the cursor stays on its key while the key is there.
+
+        `empty`: what to say when there are none.
+        """
         if section is not self.section:
             self.section, self._layout = section, ()
             self._drawn.clear()
             self.scroll_to(y=0, animate=False)
             self.refresh()
         self._rows, self._state = rows, state
+        if empty != self.empty:
+            self.empty = empty
+            self.refresh()
         self._places = {row.key: place for place, row in enumerate(rows)}
         self._keep_cursor(state.cursor)
         size = Size(self._inner_width, len(rows) + 1)
@@ -257,7 +266,7 @@ class Grid(ScrollView, can_focus=True):
             return Strip(segments).adjust_cell_length(width, head)
         drawn = self._row(y - 1 + self.scroll_offset.y)
         if drawn is None:
-            message = f"  {self.section.empty}" if y == 1 and not self._rows else ""
+            message = f"  {self.empty}" if y == 1 and not self._rows else ""
             return Strip([Segment(message, roles["dim"])]).adjust_cell_length(width, base)
         spans, is_selected, is_tagged = drawn
         return self._strip(spans, is_selected, is_tagged, width)

@@ -111,7 +111,9 @@ class SchedulerPane(Acting, Vertical):
     def redraw_table(self) -> None:
         """Draw the open table alone."""
         rows = self.model.rows(self._now())
-        self.grid.show(self.model.section, rows, self.model.state)
+        section, state = self.model.section, self.model.state
+        empty = f"nothing matches {state.filter!r}" if state.filter else section.empty
+        self.grid.show(section, rows, state, empty if self.model.shown else "")
 
     def _tabs(self, snapshot: Snapshot | None, width: int) -> Line:
         spans: list[Span] = []

@@ -155,7 +155,7 @@ PROCESSES: Section[ProcessItem] = Section(
     sort="STATE",
     parent=lambda item: item.row.parent,
     tree_column="COMMAND",
-    empty="no process matches",
+    empty="no process",
 )
 
 

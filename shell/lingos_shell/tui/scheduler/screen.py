@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
-from textual.widgets import Footer
 
+from lingos_shell.tui.key_bar import KeyBar
 from lingos_shell.tui.scheduler.pane import SchedulerPane
 from lingos_shell.tui.title import TitleBar
 
@@ -33,4 +33,4 @@ class SchedulerScreen(Screen[None]):
         """Title, pane, keys."""
         yield TitleBar(id="title")
         yield SchedulerPane(self._host.scheduler, id="pane")
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyBar(id="keys")

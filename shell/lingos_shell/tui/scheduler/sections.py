@@ -171,12 +171,12 @@ def _kept(model: ModelRow) -> str:
     """Whether, and how long, an idle model stays in memory."""
     if model.pinned:
         return "pinned"
-    ttl_s: Any = getattr(model, "ttl_s", None)
-    return seconds(ttl_s) if ttl_s else "-"
+    return f"ttl {seconds(model.ttl_s)}" if model.ttl_s else "-"
 
 
-def _references(model: ModelRow) -> int:
-    return int(getattr(model, "refcount", model.running + model.waiting))
+def _tiers(model: ModelRow) -> str:
+    """KV pages that moved off the device, tier by tier."""
+    return " ".join(f"{tier.name} {short_bytes(tier.used_bytes)}" for tier in model.tiers) or "-"
 
 
 MODELS: Section[ModelRow] = Section(
@@ -204,12 +204,18 @@ MODELS: Section[ModelRow] = Section(
                lambda m: m.running, right=True, keep=70, is_descending=True),
         Column("WAIT", "sequences that wait", 4, lambda m: str(m.waiting), lambda m: m.waiting,
                right=True, keep=65, is_descending=True),
-        Column("REF", "users that hold it", 3, lambda m: str(_references(m)), _references,
-               right=True, keep=30, is_descending=True),
-        Column("KEEP", "pinned, or the time that an idle model stays", 6, _kept, _kept,
+        Column("USERS", "requests that use it", 5, lambda m: str(m.users or "-"),
+               lambda m: m.users, right=True, keep=30, is_descending=True),
+        Column("KEEP", "pinned, or the time that an idle model stays (ttl)", 7, _kept, _kept,
                right=True, keep=55, role=lambda m: "accent" if m.pinned else "text"),
         Column("IDLE", "since its last use", 6, lambda m: seconds(m.idle_s), lambda m: m.idle_s,
                right=True, keep=35, is_descending=True),
+        Column("FOR", "tenant that has reserved it", 7, lambda m: m.reserved or "-",
+               lambda m: m.reserved, keep=15),
+        Column("TIERS", "KV pages that moved off the device", 16, _tiers, _tiers, keep=12,
+               role=lambda m: "cached" if m.tiers else "dim"),
+        Column("WAITS FOR", "what its waiting requests wait for", 16, lambda m: m.why or "-",
+               lambda m: m.why, keep=14, role=lambda m: "warn" if m.why else "dim"),
         Column("DEVICE", "where it is", 6, lambda m: m.device or "-", lambda m: m.device,
                keep=50, role=lambda _: "dim"),
         Column("MODEL", "name", 0, lambda m: m.name, lambda m: m.name, keep=100,

@@ -25,6 +25,16 @@ if TYPE_CHECKING:
     from lingos_kernel.client.protocol import KernelClient
 
 
+WELCOME = """[b]LingOS[/b]: an operating system for language models
+
+[$accent]Enter[/]   sends a message; the answer streams in here
+[$accent]Ctrl+J[/]  begins a new line
+[$accent]Esc[/]     stops an answer
+[$accent]F1[/]      lists all keys
+[$accent]F2[/]      shows who runs, who waits, where memory went
+[$accent]Ctrl+P[/]  finds everything by its name"""
+
+
 class Host(Protocol):
     """What a conversation needs of the program around it."""
 
@@ -66,11 +76,7 @@ class Conversation(Vertical):
         """What was said above, the prompt below."""
         with VerticalScroll(id="said", can_focus=False) as said:
             said.anchor()
-            yield Static(
-                "Type a message and press Enter. [b]F1[/b] lists the keys,"
-                " [b]Ctrl+P[/b] everything else.",
-                id="welcome",
-            )
+            yield Static(WELCOME, id="welcome")
         yield Prompt(id="prompt", name="message to the model")
 
     def on_mount(self) -> None:
