@@ -50,7 +50,7 @@ class _Question:
 
 
 class Mailboxes:
-    """One bounded mailbox for each open process."""
+    """One bounded mailbox for each open process; one sender may fill three quarters of it."""
 
     def __init__(
         self,
@@ -70,7 +70,11 @@ class Mailboxes:
         """Give the process a mailbox, unless it has one."""
         if pid not in self._boxes:
             self._boxes[pid] = BoundedQueue(
-                f"mailbox:{pid}", self._bound, clock=self._clock, on_expired=self._expired
+                f"mailbox:{pid}",
+                self._bound,
+                tenant_bound=self._bound - self._bound // 4,
+                clock=self._clock,
+                on_expired=self._expired,
             )
 
     def close(self, pid: int) -> list[Letter]:

@@ -56,6 +56,17 @@ async def test_a_full_mailbox_makes_the_sender_wait(boxes: Mailboxes) -> None:
     await waiting
 
 
+async def test_one_sender_cannot_keep_the_others_out() -> None:
+    """A quarter of a mailbox is left to others, whoever floods it."""
+    boxes = Mailboxes(bound=8)
+    boxes.open(1)
+    for number in range(6):
+        await boxes.send(1, number, sender=2)
+    with pytest.raises(QueueFull):
+        await boxes.send(1, "too many", sender=2, timeout_s=0)
+    await boxes.send(1, "from another", sender=3, timeout_s=0)
+
+
 async def test_a_request_gets_its_reply(boxes: Mailboxes) -> None:
     """Requests are told apart by their correlation ids, whatever the order of replies."""
     first = asyncio.create_task(boxes.request(2, "one", sender=1))
