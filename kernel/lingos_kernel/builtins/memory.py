@@ -37,6 +37,15 @@ class MemSyscalls:
             for tier in model.tiers
         ]
 
+    @syscall("mem.drop", cost="io", confirm=True)
+    async def drop(self) -> dict[str, Any]:
+        """Forget every cached prefix that nobody uses: on devices, in host memory and on disk.
+
+        Of all tenants and of the models that are loaded. What is held or running stays.
+        """
+        self._services.engine.drop_cache()
+        return {"models": sorted(self._services.engine.models)}
+
     @syscall("mem.plan", cost="engine")
     async def plan(
         self,

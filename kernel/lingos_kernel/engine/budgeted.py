@@ -166,6 +166,10 @@ class BudgetedEngine:
         """End a hold; unknown ones are ignored."""
         self.inner.release_pages(hold_id)
 
+    def drop_cache(self) -> None:
+        """Forget the cached pages of all models that nobody uses, wherever they are."""
+        self.inner.drop_cache()
+
     def pause(self, request_id: str) -> None:
         """Hold a request; one that waits for its model keeps its place and lets others go first."""
         self._hold(request_id, True)

@@ -16,6 +16,7 @@ from lingos_kernel.engine.messages import (
     Cancel,
     Command,
     DeviceInfo,
+    DropCache,
     Embed,
     EngineStats,
     Event,
@@ -169,9 +170,8 @@ class EngineCore:
                 self._steer(command)
             case SetPolicy():
                 self._set_policy(command)
-            case Shutdown():
-                for model in self._models.values():
-                    model.close()  # whoever runs the core stops stepping it
+            case DropCache() | Shutdown():
+                self._let_go(command)
         return []
 
     def _steer(self, command: Cancel | SetPriority | Pause | Resume) -> None:
@@ -208,6 +208,14 @@ class EngineCore:
             if model.decoder:
                 model.decoder.roster.holds.release(command.hold_id)
         return []
+
+    def _let_go(self, command: DropCache | Shutdown) -> None:
+        """Forget what is cached, or keep of it what can be kept: no step follows a `Shutdown`."""
+        for model in self._models.values():
+            if isinstance(command, Shutdown):
+                model.close()
+            elif model.decoder:
+                model.decoder.roster.ledger.drop_cache()
 
     def _set_policy(self, command: SetPolicy) -> None:
         """For the models that are loaded, and for those to come."""
@@ -297,6 +305,6 @@ def _id_of(command: Command) -> str:
             return command.new_request_id
         case HoldPages() | ReleasePages():
             return command.hold_id
-        case SetPolicy() | Shutdown():
+        case SetPolicy() | DropCache() | Shutdown():
             return ""
     return command.request_id

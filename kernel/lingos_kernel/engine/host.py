@@ -14,6 +14,7 @@ from lingos_kernel.engine.life import EngineLife
 from lingos_kernel.engine.messages import (
     Cancel,
     DeviceInfo,
+    DropCache,
     Embed,
     Embedded,
     EngineStats,
@@ -331,6 +332,11 @@ class EngineHost:
             self._on_held(hold_id, 0)
             del self._holds[hold_id]
             self._life.send(ReleasePages(hold_id))
+
+    def drop_cache(self) -> None:
+        """Forget the cached pages of all models that nobody uses, wherever they are."""
+        if self._life.is_up:
+            self._life.send(DropCache())
 
     def pause(self, request_id: str) -> None:
         """Hold a request at the next token boundary; unknown ones are ignored."""

@@ -1,9 +1,9 @@
 """Messages between the kernel and its engine process: small, typed, frozen.
 
 Kernel to engine: `LoadModel`, `UnloadModel`, `Generate`, `Embed`, `Cancel`, `SetPriority`,
-`SetPolicy`, `Pause`, `Resume`, `Fork`, `HoldPages`, `ReleasePages`, `Shutdown`. Engine to
-kernel: `Ready`, `ModelLoaded`, `ModelUnloaded`, `Outputs`, `Embedded`, `Failed`, `PagesHeld`,
-`EngineStats`.
+`SetPolicy`, `Pause`, `Resume`, `Fork`, `HoldPages`, `ReleasePages`, `DropCache`,
+`Shutdown`. Engine to kernel: `Ready`, `ModelLoaded`, `ModelUnloaded`, `Outputs`, `Embedded`,
+`Failed`, `PagesHeld`, `EngineStats`.
 
 They are encoded with msgspec (MessagePack); decode with `decode_command` and `decode_event`.
 No torch here: the kernel imports this file.
@@ -226,13 +226,17 @@ class ReleasePages(Message, frozen=True):
     hold_id: str
 
 
+class DropCache(Message, frozen=True):
+    """Forget the cached pages of all models that nobody uses, in every tier."""
+
+
 class Shutdown(Message, frozen=True):
     """Finish the current step and leave."""
 
 
 Command = (
     LoadModel | UnloadModel | Generate | Embed | Cancel | SetPriority | SetPolicy | Pause | Resume
-    | Fork | HoldPages | ReleasePages | Shutdown
+    | Fork | HoldPages | ReleasePages | DropCache | Shutdown
 )  # fmt: skip
 
 

@@ -73,6 +73,9 @@ class Engine(Protocol):
     def release_pages(self, hold_id: str) -> None:
         """End a hold; unknown ones are ignored."""
 
+    def drop_cache(self) -> None:
+        """Forget the cached pages of all models that nobody uses, wherever they are."""
+
     def pause(self, request_id: str) -> None:
         """Hold a request at the next token boundary; unknown ones are ignored."""
 

@@ -246,6 +246,17 @@ async def test_the_plan_shows_its_sum(make_kernel: Any) -> None:
     assert plan["inferences"] * plan["inference_bytes"] <= plan["budget_bytes"]
 
 
+async def test_dropping_what_is_cached_asks_first(make_kernel: Any) -> None:
+    """It makes later prompts slower for everybody, so a model or a person has to be sure."""
+    async with make_kernel() as kernel:
+        await kernel.call("model.load", name="scripted")
+        with pytest.raises(ConfirmationRequired):
+            await kernel.call("mem.drop")
+        me = kernel.processes.get(1).principal
+        yes = kernel.submit(me, "mem.drop", {}, confirmed=True)
+        assert (await yes.result())["models"] == ["scripted"]
+
+
 async def test_tiers_are_listed(make_kernel: Any) -> None:
     """An engine without tiers has none to list."""
     async with make_kernel() as kernel:

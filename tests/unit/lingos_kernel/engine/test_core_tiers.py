@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from lingos_kernel.engine.messages import Generate, SamplingParams, Shutdown, UnloadModel
+from lingos_kernel.engine.messages import (
+    DropCache,
+    Generate,
+    SamplingParams,
+    Shutdown,
+    UnloadModel,
+)
 
 PROMPT = list(range(10, 90))
 SAMPLED = SamplingParams(temperature=1.0, seed=5, max_tokens=12, ignore_eos=True)
@@ -138,6 +144,21 @@ def test_a_prefix_outlives_the_engine(
     assert after.last("2").usage.cached_tokens == 64
     assert tier(after, "disk").hit_tokens == 64
     assert answer(after, "3", tenant="blue") == first
+    assert after.last("3").usage.cached_tokens == 0
+
+
+def test_what_is_dropped_is_gone_everywhere(small: Callable[..., Any], tmp_path: Path) -> None:
+    """After `DropCache` neither this engine nor the next finds a page."""
+    settings = {"disk_kv_dir": str(tmp_path / "kv"), "disk_kv_bytes": 1 << 22}
+    engine = small(**settings)
+    first = answer(engine, "1")
+    crowd_out(engine, "x")
+    engine.send(DropCache())
+    assert answer(engine, "2") == first
+    assert engine.last("2").usage.cached_tokens == 0
+    engine.send(DropCache(), Shutdown())
+    after = small(**settings)
+    assert answer(after, "3") == first
     assert after.last("3").usage.cached_tokens == 0
 
 
