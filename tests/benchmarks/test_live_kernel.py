@@ -12,7 +12,7 @@ from lingos_kernel.models.store import ModelStore
 
 COMMON = ("--model=tiny", "--rounds=1", "--running=4", "--threads=1")
 INTERACTIVE = ("--asks=2", "--outstanding=8", "--settle-s=1", "--window-s=2", "--gap-s=0.5")
-FAIRNESS = ("--tokens", "4", "8", "--settle-s=1", "--window-s=2")
+FAIRNESS = ("--tokens", "4", "8", "--settle-s=1", "--longest-settle-s=2", "--window-s=2")
 
 
 @pytest.mark.parametrize(
