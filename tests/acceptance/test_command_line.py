@@ -21,8 +21,6 @@ from lingos_kernel.models.store import ModelStore, StoredModel
 pytestmark = [pytest.mark.model, pytest.mark.slow, pytest.mark.timeout(300)]
 
 LINGOS = [sys.executable, "-m", "lingos_shell"]
-PROMPT = r">.*\x1b\[\?25h"
-"""The line editor draws the prompt and then shows the cursor."""
 LONG = "Write a very long story about a dog."
 Lingos = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -257,34 +255,6 @@ def test_top_leaves_at_q(terminal: Callable[..., Any]) -> None:
     child.expect("policy priority")
     child.expect("policy priority")
     child.send("q")
-    child.expect(pexpect.EOF)
-    child.wait()
-    assert child.exitstatus == 0
-
-
-def test_a_conversation_on_a_terminal(terminal: Callable[..., Any], lingos: Lingos) -> None:
-    """`lingos` alone starts it; Ctrl-C stops an answer only; Ctrl-D leaves."""
-    child = terminal()
-    child.expect("Type a message")
-    child.expect(PROMPT)
-    child.sendline("What is the capital of France? Answer in one sentence.")
-    child.expect("Paris")
-    child.expect(PROMPT)
-    child.sendline(LONG)
-    while not running(lingos):
-        assert child.isalive()
-    child.sendintr()
-    child.expect("stopped")
-    child.expect(PROMPT)
-    wait_until_idle(lingos)
-    child.sendline("/clear")
-    child.expect("forgotten")
-    child.expect(PROMPT)
-    child.sendintr()
-    child.sendline("/clear")  # the next prompt has taken over once it is answered
-    child.expect("forgotten")
-    child.expect(PROMPT)
-    child.sendeof()
     child.expect(pexpect.EOF)
     child.wait()
     assert child.exitstatus == 0
