@@ -218,8 +218,9 @@ class EngineCore:
                 model.decoder.roster.ledger.drop_cache()
 
     def _set_policy(self, command: SetPolicy) -> None:
-        """For the models that are loaded, and for those to come."""
+        """For the models that are loaded, and for those to come; raises before any has it."""
         name, weights = command.name, command.tenant_weights
+        make_policy(name, weights)
         for model in self._models.values():
             if model.decoder:
                 model.decoder.roster.set_policy(make_policy(name, weights))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import TypeVar
@@ -49,6 +50,8 @@ from lingos_kernel.errors import (
     UnknownName,
     from_wire,
 )
+
+log = logging.getLogger(__name__)
 
 MODEL_PREFIX = "model:"
 """Before the model's name in the request_id of a `Failed` load or unload."""
@@ -187,6 +190,8 @@ class EngineHost:
             self._on_held(event.request_id, 0)
             if work := self._workload.remove(event.request_id):
                 work.fail(error)
+            elif not event.request_id:
+                log.error("the engine refused a policy and goes on as before: %s", error)
         elif done := self._unloads.pop(name, None):
             done.set_exception(error)
         else:

@@ -24,10 +24,12 @@ from lingos_kernel.engine.messages import (
     Pause,
     Resume,
     SamplingParams,
+    SetPolicy,
     SetPriority,
     UnloadModel,
 )
 from lingos_kernel.errors import (
+    ConfigError,
     CorruptModel,
     EmptyPrompt,
     InvalidArguments,
@@ -518,3 +520,13 @@ def test_statistics_show_the_queue(tiny_llama: Path, drive: Drive) -> None:
         "b": ("waiting", 0),
         "c": ("waiting", 1),
     }
+
+
+def test_a_policy_that_cannot_be_imported_changes_nothing(engine: Any) -> None:
+    """The engine goes on by the one it has, and says what is wrong."""
+    engine.send(SetPolicy("fair"), SetPolicy("nowhere:Nothing"))
+    assert isinstance(engine.errors[""], ConfigError)
+    engine.generate("r", PROMPT, max_tokens=3)
+    engine.run()
+    stats = [event for event in engine.events if isinstance(event, EngineStats)]
+    assert stats[-1].policy == "fair"
