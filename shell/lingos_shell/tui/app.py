@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,13 +14,14 @@ from textual.binding import Binding, BindingType
 from lingos_shell.tui.link import PERIOD_S, Connect, KernelLink, LinkStatus
 from lingos_shell.tui.registry import MAIN, SCREENS, TOP, ScreenEntry
 from lingos_shell.tui.scheduler.model import SchedulerModel
-from lingos_shell.tui.themes import DEFAULT_THEME, ROLE_CSS, THEMES, VARIABLES
+from lingos_shell.tui.themes import DEFAULT_THEME, DIALOG_CSS, ROLE_CSS, THEMES, VARIABLES
 
 if TYPE_CHECKING:
     from textual.screen import Screen
 
     from lingos_kernel.client.protocol import KernelClient
     from lingos_kernel.telemetry.snapshot import Snapshot
+    from lingos_shell.tui.plugin_panes import PaneFactory
 
 
 class LingOSApp(App[None]):
@@ -31,7 +33,7 @@ class LingOSApp(App[None]):
     """What our process is called in the kernel's table."""
     ENABLE_COMMAND_PALETTE = True
     COMMAND_PALETTE_BINDING = "ctrl+p"
-    CSS = ROLE_CSS
+    CSS = ROLE_CSS + DIALOG_CSS
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f1", "help", "help", id="app.help", tooltip="The keys that work here"),
         *(
@@ -55,11 +57,18 @@ class LingOSApp(App[None]):
         theme: str = DEFAULT_THEME,
         keys: Mapping[str, str] | None = None,
         period_s: float = PERIOD_S,
+        load_panes: Callable[[], Mapping[str, PaneFactory]] = dict,
     ) -> None:
-        """`keys`: other keys by the id of what they do (`{"app.quit": "ctrl+x"}`)."""
+        """`keys`: other keys by the id of what they do (`{"app.quit": "ctrl+x"}`).
+
+        `load_panes` imports the plugins' panes; it runs in a thread, once the kernel is attached.
+        """
         super().__init__()
         self.is_readonly = is_readonly
         self.scheduler = SchedulerModel()
+        self._load_panes = load_panes
+        self.plugin_panes: dict[str, PaneFactory] = {}
+        """Those that were found, by name."""
         self.link = KernelLink(
             connect,
             on_status=self._status_changed,
@@ -92,11 +101,25 @@ class LingOSApp(App[None]):
     def on_mount(self) -> None:
         """The kernel is sought once the first frame is painted."""
         self.call_after_refresh(self.keep_attached)
+        self.call_after_refresh(self.find_plugin_panes)
 
     @work(exclusive=True, group="link")
     async def keep_attached(self) -> None:
         """Attach, and deliver snapshots, as long as the program runs."""
         await self.link.run()
+
+    @work(exclusive=True, group="panes")
+    async def find_plugin_panes(self) -> None:
+        """Give each plugin's pane a screen and a line in the palette."""
+        await self.link.client()
+        for name, factory in (await asyncio.to_thread(self._load_panes)).items():
+            self.plugin_panes[name] = factory
+            self.add_mode(f"plugin.{name}", partial(self._make_plugin_screen, name))
+
+    def _make_plugin_screen(self, name: str) -> Screen[Any]:
+        from lingos_shell.tui.plugin_panes import PluginScreen
+
+        return PluginScreen(self, name, self.plugin_panes[name])
 
     async def kernel_client(self) -> KernelClient:
         """The client, as soon as it is attached."""
@@ -162,6 +185,9 @@ class LingOSApp(App[None]):
             yield SystemCommand(
                 f"Open {entry.title}", entry.about, partial(self.action_open_screen, entry.name)
             )
+        for name in self.plugin_panes:
+            open_pane = partial(self.action_open_screen, f"plugin.{name}")
+            yield SystemCommand(f"Open {name}", "A plugin's pane", open_pane)
         yield from self._pane_commands(screen)
         yield from super().get_system_commands(screen)
 

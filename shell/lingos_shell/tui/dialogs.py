@@ -15,22 +15,6 @@ from textual.widgets.option_list import Option
 from lingos_shell.tui.lines import SpanLines
 from lingos_shell.tui.spans import Line, fit_line
 
-DIALOG_CSS = """
-ModalScreen { align: center middle; background: $background 60%; }
-.dialog {
-    width: auto; max-width: 90%; min-width: 36; height: auto; max-height: 90%;
-    border: round $primary; background: $surface; padding: 0 1;
-    border-title-color: $primary; border-title-style: bold;
-    border-subtitle-color: $foreground 60%;
-}
-.dialog OptionList {
-    border: none; background: $surface; width: auto; min-width: 34; height: auto; max-height: 18;
-    padding: 0;
-}
-.dialog Label { padding: 0 1; width: auto; max-width: 76; }
-.dialog.wide { width: 90%; height: 80%; }
-"""
-
 
 class Pick(ModalScreen[str | None]):
     """Pick one of some options; Escape picks none."""

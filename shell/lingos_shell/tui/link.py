@@ -95,7 +95,8 @@ class KernelLink:
                 client = await self._connect(may_start)
                 await client.open_process(self._command)
             except LingOSError as error:
-                self._tell("lost", _reason(error, waits=not self._may_start))
+                gone = "" if is_first else "the kernel went away; "
+                self._tell("lost", gone + _reason(error, waits=not self._may_start))
                 await self._sleep(RETRY_S)
                 waited_s += RETRY_S
                 continue

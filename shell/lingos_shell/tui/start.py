@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from lingos_kernel.errors import ConfigError
@@ -12,6 +13,7 @@ from lingos_shell.invocation import Invocation
 if TYPE_CHECKING:
     from lingos_kernel.client.protocol import KernelClient
     from lingos_shell.tui.app import LingOSApp
+    from lingos_shell.tui.plugin_panes import PaneFactory
 
 
 def start(invocation: Invocation, *, is_readonly: bool = False) -> None:
@@ -44,7 +46,8 @@ def _run(
     from lingos_shell.tui.link import PERIOD_S
     from lingos_shell.tui.themes import THEMES
 
-    shell = invocation.config().shell
+    config = invocation.config()
+    shell = config.shell
     themes = {*BUILTIN_THEMES, *(theme.name for theme in THEMES)}
     if shell.theme not in themes:
         raise ConfigError(
@@ -55,6 +58,11 @@ def _run(
     async def connect(may_start: bool) -> KernelClient:
         return await invocation.client(start=may_start)
 
+    def load_panes() -> Mapping[str, PaneFactory]:
+        from lingos_shell.tui.plugin_panes import load_plugin_panes
+
+        return load_plugin_panes(config.plugins)
+
     app = kind(
         connect,
         is_readonly=is_readonly,
@@ -62,6 +70,7 @@ def _run(
         theme=shell.theme,
         keys=shell.keys,
         period_s=period_s or PERIOD_S,
+        load_panes=load_panes,
     )
     app.run()
     if app.return_code:

@@ -112,3 +112,19 @@ App:ansi {
     .role--head { color: ansi_default; background: ansi_default; text-style: bold reverse; }
 }
 """
+
+DIALOG_CSS = """
+ModalScreen { align: center middle; background: $background 60%; }
+.dialog {
+    width: auto; max-width: 90%; min-width: 36; height: auto; max-height: 90%;
+    border: round $primary; background: $surface; padding: 0 1;
+    border-title-color: $primary; border-title-style: bold;
+    border-subtitle-color: $foreground 60%;
+}
+.dialog OptionList, .dialog OptionList:focus {
+    border: none; background: $surface; width: auto; min-width: 34; height: auto; max-height: 18;
+    padding: 0;
+}
+.dialog Label { padding: 0 1; width: auto; max-width: 76; }
+.dialog.wide { width: 90%; height: 80%; }
+"""

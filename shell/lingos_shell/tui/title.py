@@ -38,7 +38,9 @@ def title_line(status: LinkStatus, snapshot: Snapshot | None, note: str, width: 
 
 
 def _model(snapshot: Snapshot) -> str:
-    in_memory = [model.name for model in snapshot.models if model.state in ("ready", "busy")]
+    ready = [model for model in snapshot.models if model.state in ("ready", "busy")]
+    ready.sort(key=lambda model: (model.state != "busy", -model.weight_bytes))
+    in_memory = [model.name for model in ready]
     if not in_memory:
         return "no model in memory"
     more = f" +{len(in_memory) - 1}" if len(in_memory) > 1 else ""

@@ -149,7 +149,7 @@ class Conversation(Vertical):
         stream = None
         whole = ""
         try:
-            async with aclosing(client.stream("llm.chat", messages=self.messages)) as events:
+            async with aclosing(client.stream("llm.chat", messages=[*self.messages])) as events:
                 async for event in events:
                     match event:
                         case Item({"text": str(text)}):
