@@ -52,7 +52,7 @@ class DiskTier:
         try:
             self._open(root / digest.hex()[:32], digest)
         except BlockingIOError:
-            self._switch_off("another process uses its folder")
+            self._switch_off("its folder is in use")
         except OSError as error:
             self._switch_off(str(error))
 

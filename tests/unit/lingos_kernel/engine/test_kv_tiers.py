@@ -250,7 +250,7 @@ def test_a_folder_in_use_is_left_alone(disk: Callable[..., DiskTier]) -> None:
     """Two engines never write into one file."""
     first, second = disk(), disk()
     assert not first.off_reason
-    assert second.off_reason == "another process uses its folder"
+    assert second.off_reason == "its folder is in use"
     first.close()
     second.close()
 
