@@ -10,6 +10,8 @@ from typing import Any
 import msgspec
 
 from lingos_kernel.builtins.services import Services, pull_progress
+from lingos_kernel.engine.messages import KvFormat, WeightFormat
+from lingos_kernel.engine.residency import Formats
 from lingos_kernel.errors import CorruptModel, UnknownModel
 from lingos_kernel.models.store import StoredModel
 from lingos_kernel.syscalls.spec import Context, syscall
@@ -76,15 +78,27 @@ class ModelSyscalls:
         return {"removed": removed.name, "bytes": removed.bytes_on_disk}
 
     @syscall("model.load", cost="engine")
-    async def load(self, context: Context, name: str | None = None) -> dict[str, Any]:
+    async def load(
+        self,
+        context: Context,
+        name: str | None = None,
+        weights: WeightFormat | None = None,
+        kv: KvFormat | None = None,
+    ) -> dict[str, Any]:
         """Bring a model into memory before it is asked for.
 
         Args:
             name: a stored model; the default when not given.
+            weights: keep its weights like this until the kernel ends: native, int8 or int4.
+            kv: keep keys and values like this until the kernel ends: native or int8.
         """
         residency = self._services.residency
         stored = await residency.find(name, on_progress=pull_progress(context))
-        return msgspec.to_builtins(await residency.load(stored))  # type: ignore[no-any-return]
+        present = residency.formats(stored)
+        formats = Formats(weights or present.weights, kv or present.kv)
+        return msgspec.to_builtins(  # type: ignore[no-any-return]
+            await residency.load(stored, formats)
+        )
 
     @syscall("model.unload", cost="engine")
     async def unload(self, name: str) -> dict[str, Any]:

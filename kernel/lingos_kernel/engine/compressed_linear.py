@@ -16,6 +16,8 @@ from torch import Tensor, nn
 class CompressedLinear(nn.Module):
     """What all formats share. The weight [out, in] is read once and not kept."""
 
+    bias: Tensor | None
+
     def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
         """`dtype`: of the bias and of what is computed."""
         super().__init__()
@@ -33,6 +35,11 @@ class CompressedLinear(nn.Module):
         if self.bias is not None:
             output = output + self.bias
         return output.view(shape)
+
+    @classmethod
+    def holds(cls, weight: Tensor) -> bool:  # noqa: ARG003 - for formats that cannot hold all
+        """Whether the format can hold a weight of this shape."""
+        return True
 
     @abstractmethod
     def product(self, rows: Tensor) -> Tensor:

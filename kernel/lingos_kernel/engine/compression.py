@@ -1,9 +1,8 @@
 """Weights in fewer bits: which layers, in which class, without a second copy of the model.
 
 Linear layers are replaced one by one, and what a layer had in float is free before the next one.
-The input table and the output head take eight bits in every format: in four they would cost more
-accuracy than all the layers together. What no format can hold (odd shapes, experts in one
-tensor, routers, whose choices must not flip) stays as it is.
+The input table, the output head, and layers whose shape no group fits take eight bits in every
+format. Experts in one tensor stay as they are, and so do routers, whose choices must not flip.
 """
 
 from __future__ import annotations
@@ -17,15 +16,12 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from lingos_kernel.engine.compressed_linear import CompressedLinear, matrix_of
-from lingos_kernel.engine.int4_linear import GROUP, Int4Linear, PackedInt4Linear
+from lingos_kernel.engine.int4_linear import Int4Linear, PackedInt4Linear
 from lingos_kernel.engine.int8_linear import DigitsInt8Linear, Int8Embedding, Int8Linear
 from lingos_kernel.engine.messages import WeightFormat
-from lingos_kernel.errors import UnsupportedModel
 from lingos_kernel.models.loader import load_causal, parameter_count
 
 _ROUTERS = frozenset({"gate", "router", "shared_expert_gate"})
-_OUTPUTS = 16
-"""Kernels want a multiple of this many outputs."""
 
 
 def load_compressed(
@@ -34,16 +30,11 @@ def load_compressed(
     """A causal model from a folder with compressed weights, and how many parameters it has.
 
     What stays in float is of `dtype`. The weights are read in the type that they have on disk,
-    into host memory. Raises as `models.loader.load_causal`, and `UnsupportedModel` when no layer
-    could be compressed.
+    into host memory. Raises as `models.loader.load_causal`.
     """
     model = load_causal(path, device=torch.device("cpu"), dtype=None)
     parameters = parameter_count(model)
-    if not compress(model, weight_format, device=device, dtype=dtype):
-        raise UnsupportedModel(
-            f"{path.name} ({type(model).__name__}) has no layer that {weight_format} can hold",
-            hint="load it with native weights",
-        )
+    compress(model, weight_format, device=device, dtype=dtype)
     return _finished(model, device=device, dtype=dtype), parameters
 
 
@@ -62,19 +53,14 @@ def _finished(model: Any, *, device: torch.device, dtype: torch.dtype) -> Any:
 @torch.inference_mode()
 def compress(
     model: Any, weight_format: WeightFormat, *, device: torch.device, dtype: torch.dtype
-) -> int:
-    """Replace the layers of a model in place; returns how many."""
-    kind = linear_class(weight_format, device)
+) -> None:
+    """Replace the layers of a model in place."""
     head, table = model.get_output_embeddings(), model.get_input_embeddings()
-    count = 0
     for parent, name, layer in list(_layers(model)):
         if layer is not head:
-            setattr(parent, name, _moved(kind, layer, device, dtype))
-            layer.weight = None  # the list of layers holds the others, not what is done
-            count += 1
-    if count:
-        _compress_ends(model, head, table, device=device, dtype=dtype)
-    return count
+            setattr(parent, name, _compressed(layer, weight_format, device, dtype))
+            layer.weight = None  # the list holds all layers, but no longer the weights of this one
+    _compress_ends(model, head, table, device=device, dtype=dtype)
 
 
 def linear_class(weight_format: WeightFormat, device: torch.device) -> type[CompressedLinear]:
@@ -90,26 +76,25 @@ def _compress_ends(
     """The head and the table, tied or not; a table of a kind of its own (scaled) stays."""
     is_plain = type(table) is nn.Embedding
     is_tied = head is not None and head.weight.data_ptr() == table.weight.data_ptr()
-    if head is not None and _fits(head) and (is_plain or not is_tied):
-        model.set_output_embeddings(_moved(linear_class("int8", device), head, device, dtype))
+    if head is not None and (is_plain or not is_tied):
+        model.set_output_embeddings(_compressed(head, "int8", device, dtype))
     if is_plain:
         model.set_input_embeddings(Int8Embedding(table.weight.detach().to(device), dtype))
 
 
-def _moved(
-    kind: type[CompressedLinear], layer: Any, device: torch.device, dtype: torch.dtype
+def _compressed(
+    layer: Any, weight_format: WeightFormat, device: torch.device, dtype: torch.dtype
 ) -> CompressedLinear:
+    weight = matrix_of(layer)
+    kind = linear_class(weight_format, device)
+    if not kind.holds(weight):
+        kind = linear_class("int8", device)
     bias = None if layer.bias is None else layer.bias.detach().to(device)
-    return kind(matrix_of(layer).to(device), bias, dtype)
+    return kind(weight.to(device), bias, dtype)
 
 
 def _layers(model: Any) -> Iterator[tuple[nn.Module, str, Any]]:
     for parent in model.modules():
         for name, layer in parent.named_children():
-            if type(layer) in (nn.Linear, Conv1D) and name not in _ROUTERS and _fits(layer):
+            if type(layer) in (nn.Linear, Conv1D) and name not in _ROUTERS:
                 yield parent, name, layer
-
-
-def _fits(layer: Any) -> bool:
-    outputs, inputs = matrix_of(layer).shape
-    return outputs % _OUTPUTS == 0 and inputs % GROUP == 0

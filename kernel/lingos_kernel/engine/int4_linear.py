@@ -22,7 +22,7 @@ def quantise_groups(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     A number is (level - 8) * scale + middle. Of several scales for a group, the one with the least
     square error is taken.
     """
-    groups = matrix.float().view(matrix.shape[0], -1, GROUP)
+    groups = matrix.float().reshape(matrix.shape[0], -1, GROUP)
     low, high = groups.amin(-1), groups.amax(-1)
     best: tuple[Tensor, ...] | None = None
     for shrink in _SHRINKS:
@@ -35,7 +35,7 @@ def quantise_groups(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         best = found if best is None else _better(best, found)
     assert best is not None
     _, levels, scales, middles = best
-    return levels.to(torch.int32).view_as(matrix), scales, middles
+    return levels.to(torch.int32).reshape(matrix.shape), scales, middles
 
 
 def _better(one: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -50,6 +50,10 @@ def _better(one: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> tuple[Tensor,
 class Int4Linear(CompressedLinear):
     """Widens the weights for each product; runs on every device."""
 
+    pairs: Tensor
+    scales: Tensor
+    middles: Tensor
+
     def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
         super().__init__(weight, bias, dtype)
         levels, scales, middles = quantise_groups(weight)
@@ -57,6 +61,11 @@ class Int4Linear(CompressedLinear):
         self.register_buffer("pairs", pairs[..., 0] | pairs[..., 1] << 4)
         self.register_buffer("scales", scales)
         self.register_buffer("middles", middles)
+
+    @classmethod
+    def holds(cls, weight: Tensor) -> bool:
+        """Whole groups only."""
+        return weight.shape[1] % GROUP == 0
 
     def product(self, rows: Tensor) -> Tensor:
         """The product with the weights of the moment."""
@@ -73,6 +82,9 @@ class Int4Linear(CompressedLinear):
 class PackedInt4Linear(CompressedLinear):
     """torch's kernel for CPUs, on rows in bfloat16."""
 
+    packed: Tensor
+    scales_and_middles: Tensor
+
     def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
         super().__init__(weight, bias, dtype)
         levels, scales, middles = quantise_groups(weight)
@@ -84,6 +96,11 @@ class PackedInt4Linear(CompressedLinear):
     def runs_on(device: torch.device) -> bool:
         """Whether this torch has the kernel for the device."""
         return device.type == "cpu" and hasattr(torch, "_weight_int4pack_mm_for_cpu")
+
+    @classmethod
+    def holds(cls, weight: Tensor) -> bool:
+        """Whole groups, and outputs in sixteens, as the kernel wants them."""
+        return weight.shape[1] % GROUP == 0 and weight.shape[0] % 16 == 0
 
     def product(self, rows: Tensor) -> Tensor:
         """[T, in] to bfloat16 [T, out]."""

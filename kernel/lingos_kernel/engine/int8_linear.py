@@ -21,13 +21,16 @@ _LIFT = _MIDDLE * 256 + _MIDDLE
 
 def quantise_rows(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """int8 [out, in] and float32 scales [out] of which the matrix is the product, nearly."""
-    matrix = matrix.float()
+    matrix = matrix.float().contiguous()  # kernels take no strides
     scales = (matrix.abs().amax(1) / _STEPS).clamp_min(torch.finfo(torch.float32).tiny)
     return (matrix / scales[:, None]).round_().to(torch.int8), scales
 
 
 class Int8Linear(CompressedLinear):
     """Widens the weights for each product; runs on every device."""
+
+    levels: Tensor
+    scales: Tensor
 
     def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
         super().__init__(weight, bias, dtype)
@@ -49,6 +52,9 @@ class DigitsInt8Linear(CompressedLinear):
     long, but perplexity rises by 2 %.) The operators are torch's private ones: its compiler emits
     them.
     """
+
+    scales: Tensor
+    _zeros: Tensor
 
     def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
         super().__init__(weight, bias, dtype)
@@ -90,6 +96,9 @@ class DigitsInt8Linear(CompressedLinear):
 
 class Int8Embedding(nn.Module):
     """A table of vectors in eight bits each number: one scale for each row."""
+
+    levels: Tensor
+    scales: Tensor
 
     def __init__(self, table: Tensor, dtype: torch.dtype) -> None:
         super().__init__()

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from lingos_kernel.config import Config
 from lingos_kernel.engine.budgeted import BudgetedEngine
-from lingos_kernel.engine.messages import ModelLoaded, ModelSpec
-from lingos_kernel.errors import InvalidArguments, UnknownModel
+from lingos_kernel.engine.messages import KvFormat, ModelLoaded, ModelSpec, WeightFormat
+from lingos_kernel.errors import InvalidArguments, ModelInUse, UnknownModel
 from lingos_kernel.memory.footprint import Footprint, estimate
 from lingos_kernel.models.description import read_json_object
 from lingos_kernel.models.progress import PullProgress
@@ -31,6 +31,14 @@ class Resident:
     def name(self) -> str:
         """The name that engine requests use."""
         return self.stored.name
+
+
+@dataclass(frozen=True, slots=True)
+class Formats:
+    """What a model's weights, keys and values are kept in."""
+
+    weights: WeightFormat = "native"
+    kv: KvFormat = "native"
 
 
 class _Pull:
@@ -56,6 +64,7 @@ class Residency:
         self._config = config
         self._codecs: dict[str, TextCodec] = {}
         self._reading: dict[str, asyncio.Lock] = {}
+        self._formats: dict[str, Formats] = {}
         self._pulls: dict[str, _Pull] = {}
 
     async def ensure(
@@ -77,10 +86,33 @@ class Residency:
         self._introduce(stored)
         return Resident(stored, codec)
 
-    async def load(self, stored: StoredModel) -> ModelLoaded:
-        """Bring a model into memory before a request does, once there is room."""
-        self._introduce(stored)
+    async def load(self, stored: StoredModel, formats: Formats | None = None) -> ModelLoaded:
+        """Bring a model into memory before a request does, once there is room.
+
+        `formats`: other ones than are configured, for this model until the kernel ends. Raises
+        `ModelInUse` when it is in memory in others, `InvalidArguments` for an encoder.
+        """
+        if stored.kind != "causal" and formats not in (None, Formats()):
+            raise InvalidArguments(
+                f"{stored.name} is an {stored.kind}: its weights stay native",
+                hint="leave the formats out",
+            )
+        before = self.formats(stored)
+        self._formats[stored.name] = formats or before
+        try:
+            self._introduce(stored)
+        except ModelInUse:
+            self._formats[stored.name] = before
+            raise
         return await self._engine.load(self.spec(stored))
+
+    def formats(self, stored: StoredModel) -> Formats:
+        """The formats that a model is kept in, or would be; encoders stay native."""
+        if stored.kind != "causal":
+            return Formats()
+        engine = self._config.engine
+        configured = Formats(engine.weight_format, engine.kv_format)
+        return self._formats.get(stored.name, configured)
 
     async def find(
         self, name: str | None, *, kind: str = "causal", on_progress: OnProgress | None = None
@@ -131,7 +163,7 @@ class Residency:
 
     def spec(self, stored: StoredModel) -> ModelSpec:
         """How the engine should load a stored model."""
-        engine = self._config.engine
+        engine, formats = self._config.engine, self.formats(stored)
         return ModelSpec(
             name=stored.name,
             path=str(stored.path),
@@ -139,6 +171,8 @@ class Residency:
             kind="encoder" if stored.kind == "encoder" else "causal",
             dtype=engine.dtype,
             device=engine.device,
+            weight_format=formats.weights,
+            kv_format=formats.kv,
             kv_bytes=engine.kv_bytes,
         )
 

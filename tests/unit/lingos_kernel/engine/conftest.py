@@ -95,7 +95,16 @@ def real_codec(request: pytest.FixtureRequest) -> TextCodec:
 class CoreDriver:
     """An engine core with one model `m`, and what it said so far."""
 
-    def __init__(self, path: Path, *, kind: str = "causal", kv_bytes: int = 0, **settings: Any):
+    def __init__(
+        self,
+        path: Path,
+        *,
+        kind: str = "causal",
+        kv_bytes: int = 0,
+        weights: str = "native",
+        kv: str = "native",
+        **settings: Any,
+    ):
         import torch
 
         from lingos_kernel.engine.core import EngineCore
@@ -106,7 +115,14 @@ class CoreDriver:
         self.events: list[Event] = []
         self.outputs: dict[tuple[str, int], list[SequenceOutput]] = {}
         self.errors: dict[str, LingOSError] = {}
-        spec = ModelSpec(name="m", path=str(path), kind=kind, kv_bytes=kv_bytes)  # type: ignore[arg-type]
+        spec = ModelSpec(
+            name="m",
+            path=str(path),
+            kind=kind,  # type: ignore[arg-type]  # texts in tests
+            weight_format=weights,  # type: ignore[arg-type]
+            kv_format=kv,  # type: ignore[arg-type]
+            kv_bytes=kv_bytes,
+        )
         self.send(LoadModel(spec))
 
     def send(self, *commands: Command) -> None:

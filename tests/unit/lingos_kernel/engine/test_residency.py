@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lingos_kernel.engine.budgeted import BudgetedEngine
-from lingos_kernel.engine.residency import Residency
-from lingos_kernel.errors import Cancelled, InvalidArguments, UnknownModel
+from lingos_kernel.engine.residency import Formats, Residency
+from lingos_kernel.errors import Cancelled, InvalidArguments, ModelInUse, UnknownModel
 from lingos_kernel.models.catalogue import CatalogueEntry
 from lingos_kernel.models.progress import PullProgress
 from lingos_kernel.models.store import ModelStore, StoredModel
@@ -102,3 +103,31 @@ async def test_an_encoder_cannot_talk(parts: Any) -> None:
     with pytest.raises(UnknownModel):
         await residency.ensure("nobody")
     await engine.stop()
+
+
+async def test_formats_are_kept_for_a_model_until_the_kernel_ends(parts: Any) -> None:
+    """What a load asked for holds for the requests after it; another wish while loaded is told."""
+    engine, store, residency = parts
+    stored = store.resolve("scripted")
+    await engine.start()
+    assert residency.formats(stored) == Formats()
+    await residency.load(stored, Formats("int8", "int8"))
+    spec = residency.spec(stored)
+    assert (spec.weight_format, spec.kv_format) == ("int8", "int8")
+    await residency.ensure("scripted")
+    with pytest.raises(ModelInUse, match="other settings"):
+        await residency.load(stored, Formats("int4"))
+    assert residency.formats(stored) == Formats("int8", "int8")
+    await residency.unload("scripted")
+    await residency.load(stored, Formats("int4"))
+    assert residency.spec(stored).weight_format == "int4"
+    await engine.stop()
+
+
+async def test_an_encoder_takes_no_format(parts: Any) -> None:
+    """Asking for one is an error; the configured one is for causal models."""
+    _, store, residency = parts
+    encoder = replace(store.resolve("scripted"), kind="encoder")
+    with pytest.raises(InvalidArguments, match="native"):
+        await residency.load(encoder, Formats("int8"))
+    assert residency.spec(encoder).weight_format == "native"

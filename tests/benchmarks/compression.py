@@ -1,0 +1,194 @@
+"""What compressed weights and KV pages cost in accuracy, and what they gain in bytes and speed.
+
+    python tests/benchmarks/compression.py FOLDER [TEXT] [--rounds 5] [--windows 12]
+
+FOLDER is a causal model in the Hugging Face layout. TEXT is a file of plain English, or of JSON
+lines, of which the longest string of each counts; LINGOS_BENCHMARK_TEXT names one too. Without
+it, this project's own documents are read. Perplexity is that of the engine's own scores, over
+windows of the text of equal length.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import statistics
+import time
+from pathlib import Path
+
+import torch
+
+from lingos_kernel.engine.core import EngineCore
+from lingos_kernel.engine.messages import (
+    Failed,
+    Generate,
+    KvFormat,
+    LoadModel,
+    ModelLoaded,
+    ModelSpec,
+    Outputs,
+    SamplingParams,
+    WeightFormat,
+)
+from lingos_kernel.engine.settings import EngineSettings
+from lingos_kernel.memory.pages import PAGE_SLOTS
+from lingos_kernel.models.text_codec import TextCodec
+
+BATCH = 8
+PROMPT_TOKENS = 64
+FORMATS: tuple[tuple[WeightFormat, KvFormat], ...] = (
+    ("native", "native"),
+    ("native", "int8"),
+    ("int8", "native"),
+    ("int8", "int8"),
+    ("int4", "native"),
+    ("int4", "int8"),
+)
+
+
+class Format:
+    """The model in one format, in an engine of its own."""
+
+    def __init__(self, folder: Path, weights: WeightFormat, kv: KvFormat, threads: int) -> None:
+        self.name = f"{weights} / {kv}"
+        before_bytes = own_bytes()
+        self.core = EngineCore(EngineSettings(threads=threads))
+        spec = ModelSpec(
+            name="m", path=str(folder), weight_format=weights, kv_format=kv, kv_bytes=64 << 20
+        )
+        answer = self.core.handle(LoadModel(spec))[0]
+        if not isinstance(answer, ModelLoaded):
+            raise SystemExit(f"{self.name}: {answer}")
+        self.loaded = answer
+        self.resident_bytes = own_bytes() - before_bytes
+        self.perplexity = 0.0
+        self.rates: dict[str, list[float]] = {"alone": [], "batch": [], "prefill": []}
+
+    def score(self, windows: list[list[int]]) -> None:
+        """Take the perplexity over the windows, each alone."""
+        params = SamplingParams(max_tokens=0, prompt_logprobs=0)
+        nats, count = 0.0, 0
+        for index, window in enumerate(windows):
+            for event in self._run([Generate(f"w{index}", "m", tuple(window), params)]):
+                for output in event.outputs:
+                    nats -= sum(token.logprob for token in output.prompt_logprobs)
+                    count += len(output.prompt_logprobs)
+        self.perplexity = math.exp(nats / count)
+
+    def time(self, seed: int, *, tokens: int, prefill: int) -> None:
+        """One round: decode alone and in a batch, and read a prompt."""
+        self._time("alone", seed, 1, PROMPT_TOKENS, tokens)
+        self._time("batch", seed + 1, BATCH, PROMPT_TOKENS, tokens)
+        self._time("prefill", seed + 2, 1, prefill, 0)
+
+    def _time(self, case: str, seed: int, count: int, length: int, tokens: int) -> None:
+        """Decoding is timed from the first token on."""
+        generator = torch.Generator().manual_seed(seed)
+        prompts = torch.randint(3, 250, (count, length), generator=generator).tolist()
+        params = SamplingParams(max_tokens=max(tokens, 1), ignore_eos=True)
+        for index, prompt in enumerate(prompts):
+            self.core.handle(Generate(f"r{index}", "m", tuple(prompt), params))
+        started_s, made, first = time.perf_counter(), 0, 0
+        while self.core.has_work:
+            for event in self.core.step():
+                if isinstance(event, Outputs):
+                    made += sum(len(output.token_ids) for output in event.outputs)
+            if tokens and not first and made >= count:
+                started_s, first = time.perf_counter(), made
+        elapsed_s = time.perf_counter() - started_s
+        self.rates[case].append((made - first if tokens else length) / elapsed_s)
+
+    def _run(self, requests: list[Generate]) -> list[Outputs]:
+        events = [event for request in requests for event in self.core.handle(request)]
+        while self.core.has_work:
+            events += self.core.step()
+        for event in events:
+            if isinstance(event, Failed):
+                raise SystemExit(f"{self.name}: {event.error}")
+        return [event for event in events if isinstance(event, Outputs)]
+
+
+def own_bytes() -> int:
+    """Memory of this process that no file backs, where the system tells it (Linux)."""
+    try:
+        status = Path("/proc/self/status").read_text("utf-8")
+    except FileNotFoundError:
+        return 0
+    line = next(line for line in status.splitlines() if line.startswith("RssAnon"))
+    return int(line.split()[1]) * 1024
+
+
+def text_of(path: Path | None) -> str:
+    """The text to score."""
+    if path is None:
+        print("no TEXT given: reading this project's own documents, which are few")
+        documents = sorted(Path(__file__).parents[2].glob("docs/**/*.md"))
+        return "\n\n".join(document.read_text("utf-8") for document in documents)
+    text = path.read_text("utf-8")
+    if path.suffix != ".jsonl":
+        return text
+    records = [json.loads(line) for line in text.splitlines() if line.strip()]
+    strings = [[value for value in r.values() if isinstance(value, str)] for r in records]
+    return "\n\n".join(max(values, key=len) for values in strings if values)
+
+
+def windows_of(folder: Path, text: str, count: int, length: int) -> list[list[int]]:
+    """Pieces of equal length in tokens, evenly spread over the text; fewer if it is short."""
+    stride = max(len(text) // max(count, 1), 1)
+    codec = TextCodec.load(folder)
+    pieces = [
+        codec.encode(text[at : at + 8 * length])[:length] for at in range(0, len(text), stride)
+    ]
+    return [piece for piece in pieces if len(piece) == length][:count]
+
+
+def row(form: Format, base: Format) -> str:
+    """One line of the table, in Markdown."""
+    drift = (form.perplexity / base.perplexity - 1) * 100
+    rates = [statistics.median(form.rates[case]) for case in ("alone", "batch", "prefill")]
+    return (
+        f"| {form.name} | {form.perplexity:.3f} | {drift:+.2f} %"
+        f" | {form.loaded.weight_bytes / 1e6:.0f} | {form.resident_bytes / 1e6:.0f}"
+        f" | {form.loaded.page_bytes // PAGE_SLOTS:,} | {form.loaded.pages:,}"
+        f" | {rates[0]:.1f} | {rates[1]:.0f} | {rates[2]:.0f} |"
+    )
+
+
+def main() -> None:
+    """Print a table in Markdown, and how busy the machine was."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    given = os.environ.get("LINGOS_BENCHMARK_TEXT")
+    parser.add_argument("text", type=Path, nargs="?", default=Path(given) if given else None)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--windows", type=int, default=12)
+    parser.add_argument("--length", type=int, default=512)
+    parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--threads", type=int, default=0)
+    options = parser.parse_args()
+    windows = windows_of(options.folder, text_of(options.text), options.windows, options.length)
+    forms = [Format(options.folder, *names, options.threads) for names in FORMATS]
+    for form in forms:
+        form.score(windows)
+    for index in range(options.rounds + 1):
+        for form in forms:
+            form.time(10 * index, tokens=options.tokens, prefill=options.length)
+    for form in forms:
+        for rates in form.rates.values():
+            del rates[0]  # of the warm-up
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    print(
+        f"{options.rounds} rounds, {len(windows)} windows of {options.length} tokens,"
+        f" {forms[0].core.device.description}, load {load}"
+    )
+    print("| weights / KV | perplexity | drift | weights MB | in memory MB | KV bytes per token"
+          " | pages in 64 MiB | alone tokens/s | batch of 8 | prefill |")  # fmt: skip
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for form in forms:
+        print(row(form, forms[0]))
+
+
+if __name__ == "__main__":
+    main()
