@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -136,3 +138,43 @@ def test_a_file_that_was_cut_is_not_touched_beyond_its_end(tmp_path: Path) -> No
     again = PageFile(tmp_path / "kv", identity=SAME, page_bytes=PAGE)
     assert [item.key for item in again.left()] == [key(0)]
     again.close()
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from lingos_kernel.engine.page_file import PageFile
+
+file = PageFile(Path(sys.argv[1]), identity=b"s" * 32, page_bytes=2_000_000)
+file.grow(4)
+number = 0
+while True:
+    name = number % 251
+    file.write(number % 4, bytes([name]) * 32, 0, memoryview(bytes([name]) * 2_000_000))
+    number += 1
+    print(number, flush=True)
+"""
+
+
+def test_a_killed_writer_leaves_whole_pages_or_none(tmp_path: Path) -> None:
+    """Whatever `kill -9` interrupts, an entry that is there has the bytes of its key."""
+    for rounds in (5, 8, 13):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path / "kv")], stdout=subprocess.PIPE, text=True
+        )
+        assert writer.stdout is not None
+        for line in writer.stdout:
+            if int(line) >= rounds:
+                writer.kill()  # in the middle of the next write, or before or after it
+                break
+        writer.stdout.close()
+        writer.wait()
+        file = PageFile(tmp_path / "kv", identity=SAME, page_bytes=2_000_000)
+        left = list(file.left())
+        assert len(left) >= 3
+        for item in left:
+            whole = file.read(item.slot, item.checksum)
+            assert whole is not None
+            assert whole == item.key[:1] * 2_000_000
+            del whole
+        file.close()
