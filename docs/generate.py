@@ -15,8 +15,11 @@ from pathlib import Path
 import click
 
 from lingos_kernel.syscalls.spec import SyscallInfo
+from lingos_shell.language.builtin import BUILT_IN, described, summary_of
+from lingos_shell.language.help import LANGUAGE, sections, usage
 from lingos_shell.main import cli
-from lingos_shell.registry import COMMANDS
+from lingos_shell.registry import COMMANDS, WORDS
+from lingos_shell.repl.keys import KEYS
 from lingos_shell.syscall_help import argument_rows, facts_line, usage_line
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -26,7 +29,39 @@ WIDTH = 100
 
 def pages() -> Mapping[str, str]:
     """The text of each generated page by its file's name."""
-    return {"cli.md": cli_page(), "syscalls.md": syscalls_page(asyncio.run(installed_syscalls()))}
+    return {
+        "cli.md": cli_page(),
+        "cheatsheet.md": cheatsheet_page(),
+        "syscalls.md": syscalls_page(asyncio.run(installed_syscalls())),
+    }
+
+
+def cheatsheet_page() -> str:
+    """The shell's language, its words and the REPL's keys on one page."""
+    parts = [NOTICE, "# Cheat sheet\n", "The whole language is in [language.md](language.md).\n"]
+    parts += [table(("you type", "what it does"), LANGUAGE)]
+    for section, names in sections().items():
+        rows = [(usage(*described_word(name)), summary_of(name)) for name in names]
+        parts += [f"## {section}\n", table(("word", "what it does"), rows)]
+    parts += ["## Keys of lingos sh\n", table(("key", "what it does"), KEYS)]
+    return "\n".join(parts)
+
+
+def described_word(name: str) -> tuple[SyscallInfo, str]:
+    """A word and its name; of another name for a syscall the syscall's description."""
+    if name in BUILT_IN:
+        return described(name, BUILT_IN[name]), name
+    infos = asyncio.run(installed_syscalls())
+    return next(info for info in infos if info.name == WORDS[name].syscall), name
+
+
+def table(heads: tuple[str, str], rows: Iterable[tuple[str, str]]) -> str:
+    """A Markdown table whose first column is code."""
+    lines = [f"| {heads[0]} | {heads[1]} |", "|---|---|"]
+    for left, right in rows:
+        code = left.replace("|", "\\|")
+        lines.append(f"| `{code}` | {right.replace('|', chr(92) + '|')} |")
+    return "\n".join(lines) + "\n"
 
 
 def cli_page() -> str:

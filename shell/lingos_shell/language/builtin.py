@@ -64,7 +64,7 @@ class Builtin:
     required: tuple[str, ...] = ()
     help: str = ""
     summary: str = ""
-    """Of a front end's own word; the registry has those of the others."""
+    """Where it differs from the registry's, and for a front end's own words."""
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -74,6 +74,12 @@ class Builtin:
             "properties": dict(self.properties),
             "required": list(self.required),
         }
+
+
+def summary_of(name: str) -> str:
+    """What a word of the registry is for, in the shell."""
+    own = BUILT_IN[name].summary if name in BUILT_IN else ""
+    return own or WORDS[name].summary
 
 
 def described(name: str, word: Builtin) -> SyscallInfo:
@@ -333,7 +339,12 @@ BUILT_IN: Mapping[str, Builtin] = {
     "fg": Builtin(_fg, JOB),
     "bg": Builtin(_bg, JOB),
     "stop": Builtin(_stop, JOB),
-    "wait": Builtin(_wait, JOB, help="Without a number, waits for all that are not stopped."),
+    "wait": Builtin(
+        _wait,
+        JOB,
+        help="Without a number, waits for all that are not stopped.",
+        summary="Wait until background jobs have ended.",
+    ),
     "vars": Builtin(_vars),
     "print": Builtin(_print, {"text": ANY_TEXT}),
     "source": Builtin(

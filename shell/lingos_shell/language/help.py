@@ -6,6 +6,7 @@ from itertools import groupby
 
 from lingos_kernel.syscalls.spec import SyscallInfo
 from lingos_shell.arguments import type_text
+from lingos_shell.language.builtin import summary_of
 from lingos_shell.language.naming import Names
 from lingos_shell.registry import WORDS
 from lingos_shell.syscall_help import argument_rows, facts_line
@@ -72,7 +73,7 @@ def overview(syscalls: list[str]) -> str:
     lines = [f"  {left:<{width}}  {right}" for left, right in LANGUAGE]
     for section, names in sections().items():
         lines += ["", section]
-        lines += [f"  {'/' + name:<{width}}  {WORDS[name].summary}" for name in names]
+        lines += [f"  {'/' + name:<{width}}  {summary_of(name)}" for name in names]
     lines += ["", "Syscalls (/help NAME explains one)"]
     for room, group in groupby(sorted(syscalls), key=lambda name: name.partition(".")[0]):
         lines.append(f"  {room + '.':<8}{' '.join(name.partition('.')[2] for name in group)}")
