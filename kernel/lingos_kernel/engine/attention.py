@@ -74,7 +74,12 @@ class SdpaBackend:
         for group in index.groups:
             keys, values = cache.gather(group.pages, group.rows)
             rows = query[group.first : group.first + group.rows].unsqueeze(2)
-            outputs.append(_attend(shape, rows, keys, values, group.mask, sinks).squeeze(2))
+            if group.prefix is None:
+                output = _attend(shape, rows, keys, values, group.mask, sinks)
+            else:
+                prefix = cache.gather(group.prefix, 1)
+                output = _attend_shared(shape, rows, prefix, (keys, values), group.mask, sinks)
+            outputs.append(output.squeeze(2))
         for span in index.spans:
             here = slice(span.offset, span.offset + span.length)
             if span.pages is None:  # a prompt's beginning: all its keys are in this batch
@@ -186,6 +191,50 @@ def _attend(
         scale=shape.scaling,
         enable_gqa=grouped,
     )
+
+
+def _attend_shared(
+    shape: LayerShape,
+    query: Tensor,
+    prefix: tuple[Tensor, Tensor],
+    own: tuple[Tensor, Tensor],
+    mask: Tensor | None,
+    sinks: Tensor | None,
+) -> Tensor:
+    """As `_attend` of single queries over keys and values that all rows begin with and own ones.
+
+    query [B, query_heads, 1, key_dim]; prefix [1, kv_heads, K, dim], read once for all rows, as in
+    Hydragen (Juravsky et al. 2024), but with one softmax over both; own [B, kv_heads, L, dim], of
+    which `mask` [B, 1, 1, L] tells the visible.
+    """
+    (prefix_keys, prefix_values), (keys, values) = prefix, own
+    rows, heads, _, dim = query.shape
+    groups = keys.shape[1]
+    packed = query.view(rows, groups, -1, dim)  # heads of one group become queries beside others
+    scores = torch.cat(
+        (_over_rows(packed, prefix_keys[0].transpose(-1, -2)), packed @ keys.transpose(-1, -2)),
+        dim=-1,
+    )
+    scores = scores * shape.scaling
+    if shape.softcap is not None:
+        scores = torch.tanh(scores / shape.softcap) * shape.softcap
+    length = prefix_keys.shape[2]
+    if mask is not None:
+        scores[..., length:] = scores[..., length:].masked_fill(~mask, -torch.inf)
+    if sinks is not None:
+        sink = sinks.reshape(1, groups, -1, 1).expand(*scores.shape[:-1], 1)
+        scores = torch.cat((scores, sink), dim=-1)
+    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(values.dtype)
+    own_weights = weights[..., length : length + keys.shape[2]]
+    output = _over_rows(weights[..., :length], prefix_values[0]) + own_weights @ values
+    return output.reshape(rows, heads, 1, -1)
+
+
+def _over_rows(left: Tensor, right: Tensor) -> Tensor:
+    """left [B, groups, n, k] by right [groups, k, m], as one product for each group."""
+    rows, groups, count, inner = left.shape
+    packed = left.transpose(0, 1).reshape(groups, rows * count, inner)
+    return (packed @ right).view(groups, rows, count, -1).transpose(0, 1)
 
 
 def _attend_by_hand(

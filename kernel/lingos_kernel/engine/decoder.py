@@ -26,6 +26,7 @@ from lingos_kernel.engine.roster import Roster
 from lingos_kernel.engine.runner import ModelRunner
 from lingos_kernel.engine.sampler import Sampler, prompt_logprobs
 from lingos_kernel.engine.sequence import Request, Sequence, namespace_of
+from lingos_kernel.engine.step_index import in_order
 from lingos_kernel.errors import InvalidArguments, LingOSError, to_wire
 from lingos_kernel.memory.relief import Prices
 from lingos_kernel.scheduling.step_budget import StepBudget
@@ -109,7 +110,7 @@ class Decoder:
         copies = [self.roster.make_writable(sequence) for sequence, _ in shares]
         self._runner.copy_pages([copy for copy in copies if copy])
         parts = [(sequence, self._part(sequence, tokens)) for sequence, tokens in shares]
-        return sorted(parts, key=_by_length)
+        return in_order(parts)
 
     def _part(self, sequence: Sequence, tokens: int) -> Part:
         if sequence.started_s is None:
@@ -296,13 +297,6 @@ class Decoder:
     def cancel(self, request: Request) -> None:
         """Drop a request; its pages are free or cached at once, and no output follows."""
         self.roster.remove(request)
-
-
-def _by_length(item: tuple[Sequence, Part]) -> tuple[bool, int]:
-    """Parts of one token first, by the pages that they read, so that like meets like."""
-    _, part = item
-    is_chunk = len(part.token_ids) > 1
-    return is_chunk, 0 if is_chunk else part.end
 
 
 def _prompt_tokens(sequence: Sequence, part: Part) -> int:

@@ -204,7 +204,9 @@ class Roster:
             self.commit(sequence)
         else:
             self._release(sequence)
-        if self._kept.pop(sequence.key, None):
+        if sequence.key in self._kept:
+            if not sequence.holding:
+                del self._kept[sequence.key]
             return
         sequence.preemptions += 1
         self.preemptions += 1

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from lingos_kernel.engine.batch import Chunk, PackedBatch, Part
 from lingos_kernel.memory.pages import PAGE_SLOTS
+
+T = TypeVar("T")
+SHARED_PAGES = 8
+"""Rows that have fewer pages in common read them each for themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +24,8 @@ class DecodeGroup:
 
     first: int
     rows: int
+    prefix: Tensor | None
+    """[K]: pages that all rows begin with, all of which they see; None: they share none."""
     pages: Tensor
     """[rows * P]: P pages for each row, short rows filled up with their own last page."""
     mask: Tensor | None
@@ -47,7 +56,8 @@ class StepIndex:
         """Index a batch; `window` None sees everything."""
         device = batch.slots.device
         tables = [_visible_pages(part, window) for part in batch.singles]
-        bounds = group_by_length([len(pages) for _, pages in tables])
+        starts = [pages[0] for _, pages in tables]
+        bounds = group_by_length([len(pages) for _, pages in tables], starts)
         groups = [
             _group(batch.singles, tables, first, end, window, device) for first, end in bounds
         ]
@@ -55,22 +65,39 @@ class StepIndex:
         return cls(tuple(groups), tuple(spans))
 
 
-def group_by_length(lengths: list[int]) -> list[tuple[int, int]]:
+def group_by_length(lengths: list[int], starts: list[int] | None = None) -> list[tuple[int, int]]:
     """Cut rows into runs (first, end) so that padding to a run's longest wastes at most half.
 
-    Cuts are only as good as the order: sort rows by length before.
+    Rows that begin with the same page stay apart from the others, so that they can share it.
+    Cuts are only as good as the order: that of `in_order`.
     """
+    families = _families(starts or [])
     bounds: list[tuple[int, int]] = []
     first, shortest, longest = 0, 0, 0
     for row, length in enumerate(lengths):
         low, high = min(shortest or length, length), max(longest, length)
-        if row > first and high > 2 * low + 4:
+        is_cut = bool(families) and families[row] != families[first]
+        if row > first and (is_cut or high > 2 * low + 4):
             bounds.append((first, row))
             first, low, high = row, length, length
         shortest, longest = low, high
     if lengths:
         bounds.append((first, len(lengths)))
     return bounds
+
+
+def in_order(parts: Sequence[tuple[T, Part]]) -> list[tuple[T, Part]]:
+    """Parts of one token first: those that begin alike together, then by length; chunks last."""
+    singles = [item for item in parts if len(item[1].token_ids) == 1]
+    families = _families([part.pages[0] for _, part in singles])
+    order = sorted(range(len(singles)), key=lambda row: (families[row], singles[row][1].end))
+    return [singles[row] for row in order] + [p for p in parts if len(p[1].token_ids) > 1]
+
+
+def _families(starts: list[int]) -> list[int]:
+    """For each row its first page, when others begin with it too; else -1."""
+    counts = Counter(starts)
+    return [start if counts[start] > 1 else -1 for start in starts]
 
 
 def causal_mask(
@@ -97,11 +124,14 @@ def _group(
     window: int | None,
     device: torch.device,
 ) -> DecodeGroup:
-    width = max(len(pages) for _, pages in tables[first:end])
+    shared = _shared_pages(parts[first:end]) if window is None and end - first > 1 else 0
+    prefix = list(parts[first].pages[:shared])
+    width = max(len(pages) for _, pages in tables[first:end]) - shared
     flat: list[int] = []
     oldest: list[int] = []
     newest: list[int] = []
-    for part, (start, pages) in zip(parts[first:end], tables[first:end], strict=True):
+    for part, (begin, seen) in zip(parts[first:end], tables[first:end], strict=True):
+        start, pages = begin + shared, seen[shared:]
         # Filled up with a page of its own: whatever is there never meets another sequence.
         flat += pages + pages[-1:] * (width - len(pages))
         base = start * PAGE_SLOTS
@@ -110,9 +140,20 @@ def _group(
     return DecodeGroup(
         first=first,
         rows=end - first,
+        prefix=torch.tensor(prefix, dtype=torch.int64).to(device) if prefix else None,
         pages=torch.tensor(flat, dtype=torch.int64).to(device),
         mask=_row_mask(oldest, newest, width * PAGE_SLOTS, device),
     )
+
+
+def _shared_pages(parts: tuple[Part, ...]) -> int:
+    """How many pages all rows begin with, if they are enough; none of them is written to."""
+    most = min(part.start for part in parts) // PAGE_SLOTS
+    leader, shared = parts[0].pages, most
+    for part in parts[1:]:
+        pages = part.pages
+        shared = next((i for i in range(shared) if pages[i] != leader[i]), shared)
+    return shared if shared >= SHARED_PAGES else 0
 
 
 def _row_mask(

@@ -94,6 +94,7 @@ def place(
     pages kept between two turns; what they give way to, `scheduling.holds` says.
     """
     defers = is_deferred or _nobody
+    swaps_left = max(swaps_left, 0)  # who gives way for pages counts, and is not limited
     places = max_running - len(running)
     # A page for everybody's growth stays free: who comes in shall not push another out at once.
     pages_left = available_pages - len(running)
@@ -168,7 +169,7 @@ def _share_lanes(prefilling: list[W], budget: int, policy: Policy | None) -> lis
     members = sorted(lanes.values(), key=_demand)
     demands = [_demand(lane) for lane in members]
     if policy is None or len(members) < 2:
-        parts = split_evenly(demands, budget)
+        parts: Sequence[int] = split_evenly(demands, budget)
     else:
         parts = policy.split([lane[0] for lane in members], demands, budget)
     return [

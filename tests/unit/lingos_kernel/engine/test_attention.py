@@ -19,7 +19,12 @@ from lingos_kernel.engine.model import verify
 from lingos_kernel.engine.probe import probe
 from lingos_kernel.engine.runner import ModelRunner
 from lingos_kernel.engine.settings import EngineSettings
-from lingos_kernel.engine.step_index import StepIndex, group_by_length
+from lingos_kernel.engine.step_index import (
+    DecodeGroup,
+    StepIndex,
+    group_by_length,
+    in_order,
+)
 from lingos_kernel.errors import UnsupportedModel
 from lingos_kernel.models.loader import build_causal, context_tokens_of
 
@@ -115,6 +120,68 @@ def test_any_cut_of_any_mix_gives_the_dense_logits(name: str) -> None:
             torch.testing.assert_close(
                 rows, expected[index][part.start : part.end], atol=2e-4, rtol=1e-4
             )
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_rows_that_begin_with_the_same_pages_give_the_dense_logits(name: str) -> None:
+    """What they share is read once for all; unlike rows, long and short, are beside them."""
+    model = make(CONFIGS[name])
+    found = probe(model, name)
+    rng = random.Random(5)
+    start = [rng.randrange(97) for _ in range(9 * 16)]
+    ends = [[rng.randrange(97) for _ in range(length)] for length in (3, 20, 1, 40)]
+    prompts = [*(start + end for end in ends), start[:50], start[1:33]]
+    with torch.inference_mode():
+        expected = [model(torch.tensor([ids]), use_cache=False).logits[0, -1] for ids in prompts]
+    runner = ModelRunner(model, found, KvCache([shape for _, shape in found], 40, CPU))
+    free = iter(rng.sample(range(40), 40))
+    shared = [next(free) for _ in range(9)]
+    own = [[next(free) for _ in range(4)] for _ in prompts]
+    tables = [*(shared + pages for pages in own[:4]), own[4], own[5]]
+    runner.forward([Part(start, 0, shared, len(start))])
+    for ids, table, begin in zip(prompts, tables, [144] * 4 + [0] * 2, strict=True):
+        if len(ids) - 1 > begin:
+            runner.forward([Part(ids[begin:-1], begin, table, len(ids) - 1 - begin)])
+    rows = [
+        (index, Part(ids[-1:], len(ids) - 1, table, 0))
+        for index, (ids, table) in enumerate(zip(prompts, tables, strict=True))
+    ]
+    ordered = in_order(rows)
+    assert sum(group.prefix is not None for group in step_groups(ordered)) == 1
+    logits = runner.forward([part for _, part in ordered])
+    for (index, _), row in zip(ordered, logits, strict=True):
+        torch.testing.assert_close(row, expected[index], atol=2e-4, rtol=1e-4)
+
+
+def step_groups(parts: list[tuple[int, Part]]) -> tuple[DecodeGroup, ...]:
+    """How a full layer reads these rows."""
+    return StepIndex.of(PackedBatch.pack([part for _, part in parts], CPU), None).groups
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([0, 0, 1, 2]), st.integers(0, 300)), min_size=1, max_size=12)
+)
+def test_every_row_reads_its_own_pages(rows: list[tuple[int, int]]) -> None:
+    """Shared pages and own ones together are the row's, whatever the mix of families."""
+    parts = []
+    for number, (family, start) in enumerate(rows):
+        count, shared = start // 16 + 1, min(start // 16, 10)
+        common = [1000 * (family or 100 + number) + page for page in range(shared)]
+        own = [100_000 * (number + 1) + page for page in range(count - shared)]
+        parts.append((number, Part([1], start, common + own, 0)))
+    ordered = in_order(parts)
+    assert {number for number, _ in ordered} == set(range(len(rows)))
+    groups = step_groups(ordered)
+    assert [row for g in groups for row in range(g.first, g.first + g.rows)] == list(
+        range(len(rows))
+    )
+    for group in groups:
+        prefix = group.prefix.tolist() if group.prefix is not None else []
+        table = group.pages.view(group.rows, -1).tolist()
+        members = ordered[group.first : group.first + group.rows]
+        for (_, part), pages in zip(members, table, strict=True):
+            assert [*prefix, *pages][: len(part.pages)] == list(part.pages)
+            assert len(prefix) * 16 <= part.start
 
 
 def test_windows_are_those_of_the_models_own_masks() -> None:

@@ -180,7 +180,7 @@ def test_any_sequence_of_commands_leaves_the_pool_full(
         getattr(run, name)(*arguments)
         engine.core.check_integrity()
     run.finish()
-    assert set(engine.errors) <= {key for key in engine.errors if "-fork" in key}
+    assert set(engine.errors) <= {key for key in engine.errors if "-fork" in key}, engine.errors
     said = {
         (request_id, choice): engine.tokens(request_id, choice)
         for request_id, (_, n, _) in run.expected.items()

@@ -71,7 +71,9 @@ def test_tokens_that_are_scored_cannot_be_taken_over() -> None:
 
 def test_another_tenant_leads_nobody() -> None:
     """Pages are shared within a tenant only."""
-    assert not follows(Prompt([*START, 90], namespace="red"), Prompt([*START, 80], namespace="blue"))
+    assert not follows(
+        Prompt([*START, 90], namespace="red"), Prompt([*START, 80], namespace="blue")
+    )
 
 
 def test_less_urgent_work_leads_nobody_more_urgent() -> None:
@@ -124,6 +126,23 @@ def test_nobody_is_put_out_for_a_deferred_one(item: Any) -> None:
     assert not decide(running, [late], {late}, pages=3, places=1)
     assert decide(running, [late], set(), pages=20, places=0).preempt == (running[0],)
     assert decide(running, [late], set(), pages=3, places=1).preempt == (running[0],)
+
+
+def test_more_may_have_given_way_for_pages_than_swaps_are_allowed(item: Any) -> None:
+    """Those count against the swaps, which are used up then, not fewer than none."""
+    running = [item("r", priority=5)]
+    for pages in (3, 20):
+        placed = place(
+            running,
+            [item("w", needed_pages=9)],
+            [],
+            policy=Fifo(),
+            max_running=1 if pages == 20 else 2,
+            available_pages=pages,
+            cost=lambda work: work.needed_pages,
+            swaps_left=-1,
+        )
+        assert not placed
 
 
 @given(
