@@ -265,6 +265,9 @@ class Trial:
         self.faults[fault] += 1
         match fault:
             case "engine killed" | "engine stopped":
+                if fault == "engine stopped":  # one that is still starting has two minutes for it
+                    with contextlib.suppress(LingOSError):
+                        await actor.call("llm.complete", prompt="a", max_tokens=1)
                 number = signal.SIGKILL if fault == "engine killed" else signal.SIGSTOP
                 for child in psutil.Process(self.kernel.os_pid).children():
                     with contextlib.suppress(psutil.NoSuchProcess):
