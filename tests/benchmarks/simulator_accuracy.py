@@ -279,6 +279,7 @@ def main() -> None:
     print(f"fitted to the first {len(first.steps)} steps: {step_time}", flush=True)
     names = arguments.policies.split(",")
     runs: list[Trial] = []
+    steps = [first.steps]
     for number in range(arguments.rounds * len(names)):
         requests = workload(arguments.requests, 2 + number, 1.0)
         requests = with_load(requests, step_time, arguments.load)
@@ -286,7 +287,10 @@ def main() -> None:
         core.handle(SetPolicy(name))
         real = run_real(core, requests, loaded.vocabulary, clock)
         runs.append(Trial(name, requests, real))
-    steps = [first.steps, *(trial.run.steps for trial in runs)]
+        before, own = (runs[-1].errors(s, loaded.pages)[0] for s in (steps[-1], real.steps))
+        waiting_s = runs[-1].real_s[0]
+        print(f"{name}: waited {waiting_s:.3f} s; {before:+.0%}, own steps {own:+.0%}", flush=True)
+        steps.append(real.steps)
     print(f"{'policy':<18}{'':>10}{'mean waiting':>14}{'first token':>14}{'turnaround':>14}")
     for name in names:
         report(name, runs, steps, loaded.pages)
