@@ -44,7 +44,9 @@ class ModelSyscalls:
         """
         residency = self._services.residency
         stored = await residency.find(name, on_progress=pull_progress(context))
+        formats = residency.formats(stored)
         described = self._described(stored)
+        described |= {"weight_format": formats.weights, "kv_format": formats.kv}
         if loaded := self._services.engine.models.get(stored.name):
             described["memory"] = msgspec.to_builtins(loaded)
         return described

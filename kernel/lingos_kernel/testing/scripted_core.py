@@ -175,6 +175,8 @@ class ScriptedCore:
             vocabulary=codec.vocabulary,
             hidden_size=VECTOR_SIZE,
             load_s=0.0,
+            weight_format=spec.weight_format,
+            kv_format=spec.kv_format,
         )
 
     def _unload(self, name: str) -> ModelUnloaded:
@@ -285,7 +287,6 @@ class ScriptedCore:
             output_tokens_total=self._stats.output_tokens_total + new_tokens,
         )
         return self._stats
-
 
     def _hold_rows(self) -> list[HoldStats]:
         now_s = self._clock()

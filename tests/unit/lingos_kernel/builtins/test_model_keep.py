@@ -160,3 +160,19 @@ async def test_the_snapshot_shows_what_is_kept(tmp_path: Path) -> None:
         assert row.idle_s > 0
         assert (rows[OTHER].state, rows[OTHER].idle_s) == ("stored", 0.0)
         assert picture.devices[0].budget_bytes == MODEL_BYTES
+
+
+async def test_a_model_is_loaded_in_the_formats_asked_for(tmp_path: Path) -> None:
+    """By the call, else by the settings; other ones while it is in memory are refused."""
+    async with scripted_kernel(tmp_path, settings={"engine.kv_format": "int8"}) as kernel:
+        loaded = await kernel.call("model.load", name=MODEL, weights="int4")
+        assert (loaded["weight_format"], loaded["kv_format"]) == ("int4", "int8")
+        assert (await kernel.call("model.load", name=MODEL))["weight_format"] == "int4"
+        with pytest.raises(ModelInUse, match="other settings"):
+            await kernel.call("model.load", name=MODEL, kv="native")
+        with pytest.raises(InvalidArguments):
+            await kernel.call("model.load", name=MODEL, weights="int2")
+        await kernel.call("model.unload", name=MODEL)
+        await kernel.call("model.load", name=MODEL, weights="native", kv="native")
+        shown = await kernel.call("model.show", name=MODEL)
+        assert (shown["weight_format"], shown["kv_format"]) == ("native", "native")
