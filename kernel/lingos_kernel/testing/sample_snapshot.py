@@ -74,7 +74,7 @@ def _sequence(pid: int, state: str, **facts: object) -> SequenceStats:
     return SequenceStats(pid=pid, state=state, **(plain | facts))  # type: ignore[arg-type]
 
 
-def _models() -> tuple[ModelRow, ...]:
+def _models(waiting: int) -> tuple[ModelRow, ...]:
     return (
         ModelRow(
             name=EMBEDDER, state="ready", kind="embedder", parameters=22_700_000,
@@ -89,7 +89,7 @@ def _models() -> tuple[ModelRow, ...]:
         ModelRow(
             name=CHAT, state="busy", kind="causal", parameters=134_500_000, weight_bytes=257 * MIB,
             kv_bytes=1331 * MIB, kv_used_bytes=812 * MIB, kv_cached_bytes=210 * MIB,
-            context_tokens=8192, running=3, waiting=2, device="cpu", pinned=True, idle_s=0.0,
+            context_tokens=8192, running=3, waiting=waiting, device="cpu", pinned=True, idle_s=0.0,
         ),
     )  # fmt: skip
 
@@ -138,7 +138,7 @@ def busy_snapshot(t: float = 0.0) -> Snapshot:
         locks=(LockRow("index", "mutex", (15,), (13,), 0),
                LockRow("downloads", "semaphore", (), (), 4)),
         queues=(QueueRow("mail:12", 3, 1024, 1, 40, 37, 2.0),),
-        models=_models(),
+        models=_models(int(4 * ripple)),
     )  # fmt: skip
 
 

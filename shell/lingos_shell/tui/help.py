@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from textual.dom import DOMNode
 
 KEYS = 22
-HIDDEN = frozenset({"Screen", "TextArea", "ScrollView", "App"})
-"""Bindings of Textual's own widgets (moving a cursor and the like) are not listed."""
 
 
 def help_page(app: App[None]) -> Page:
@@ -36,13 +34,17 @@ def _places(app: App[None]) -> list[tuple[DOMNode, str]]:
     from lingos_shell.tui.scheduler.pane import SchedulerPane
 
     places: list[tuple[DOMNode, str]] = [(app, "Everywhere")]
-    places += [(node, type(node).__name__) for node in app.screen.walk_children()
+    places += [(node, _title(node)) for node in app.screen.walk_children()
                if node._bindings.key_to_bindings and not isinstance(node, SchedulerPane)
                and type(node).__module__.startswith("lingos_shell")]  # fmt: skip
-    places.append((app.screen, type(app.screen).__name__))
+    places.append((app.screen, "This screen"))
     places += [(pane, "Scheduler (while it has the keyboard)")
                for pane in app.screen.query(SchedulerPane)]  # fmt: skip
     return places
+
+
+def _title(node: DOMNode) -> str:
+    return str(getattr(node, "HELP_TITLE", type(node).__name__))
 
 
 def _rows(app: App[None], node: DOMNode, seen: set[str]) -> list[Line]:

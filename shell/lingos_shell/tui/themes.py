@@ -125,6 +125,7 @@ ModalScreen { align: center middle; background: $background 60%; }
     border: none; background: $surface; width: auto; min-width: 34; height: auto; max-height: 18;
     padding: 0;
 }
+.dialog OptionList > .option-list--option { padding: 0 1; }
 .dialog Label { padding: 0 1; width: auto; max-width: 76; }
 .dialog.wide { width: 90%; height: 80%; }
 """

@@ -29,6 +29,8 @@ Drawn = tuple[tuple[Span, ...], bool, bool]
 class Grid(ScrollView, can_focus=True):
     """Rows of one section under a head that stays; the selected row sticks to its key."""
 
+    HELP_TITLE = "The table"
+
     COMPONENT_CLASSES: ClassVar[set[str]] = set(COMPONENTS)
     DEFAULT_CSS = """
     Grid { height: 1fr; overflow-x: hidden; scrollbar-size-vertical: 1; scrollbar-gutter: stable; }

@@ -113,11 +113,14 @@ def device_lines(device: DeviceRow, width: int, *, mono: bool) -> list[Line]:
             mono=mono,
         ),
     )
-    if width < NARROW:
-        return [pack([name, memory, *legend], width, gap=2)]
+    gap = 2 if width < NARROW else 3
     return [
-        pack([name, memory, *legend], width),
-        pack([indent, (("KV  ", "label"), *pages[1:]), *_use_groups(device, mono=mono)], width),
+        pack([name, memory, *legend], width, gap=gap),
+        pack(
+            [indent, (("KV  ", "label"), *pages[1:]), *_use_groups(device, mono=mono)],
+            width,
+            gap=gap,
+        ),
     ]
 
 

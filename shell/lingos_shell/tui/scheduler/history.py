@@ -1,4 +1,4 @@
-"""What the graphs show: a short memory of the last snapshots."""
+"""What the graphs show: a short memory of the last minutes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lingos_kernel.telemetry.snapshot import Snapshot
 
-LENGTH = 480
-"""Samples that are kept: two minutes at 4 Hz."""
+LENGTH = 300
+"""Seconds that are kept: one column of a graph for each."""
 
 
 def _series() -> deque[float]:
@@ -27,16 +27,25 @@ class History:
     kv_share: deque[float] = field(default_factory=_series)
     memory_bytes: deque[float] = field(default_factory=_series)
 
+    _second: int = 0
+
     def add(self, snapshot: Snapshot) -> None:
-        """Remember this moment."""
-        self.queue_depth.append(float(waiting(snapshot)))
-        self.output_per_s.append(output_per_s(snapshot))
-        self.prompt_per_s.append(prompt_per_s(snapshot))
-        self.kv_share.append(kv_share(snapshot))
-        self.memory_bytes.append(
-            float(sum(d.weights_bytes + d.kv_used_bytes + d.kv_cached_bytes
-                      for d in snapshot.devices))
-        )  # fmt: skip
+        """Remember this moment: of each second the highest value."""
+        second = int(snapshot.time_s)
+        is_new, self._second = second != self._second, second
+        memory = sum(d.weights_bytes + d.kv_used_bytes + d.kv_cached_bytes
+                     for d in snapshot.devices)  # fmt: skip
+        for series, value in (
+            (self.queue_depth, float(waiting(snapshot))),
+            (self.output_per_s, output_per_s(snapshot)),
+            (self.prompt_per_s, prompt_per_s(snapshot)),
+            (self.kv_share, kv_share(snapshot)),
+            (self.memory_bytes, float(memory)),
+        ):
+            if is_new or not series:
+                series.append(value)
+            else:
+                series[-1] = max(series[-1], value)
 
 
 def output_per_s(snapshot: Snapshot) -> float:

@@ -15,6 +15,8 @@ MAX_ROWS = 8
 class Prompt(TextArea):
     """Enter sends, Ctrl+J (or Shift+Enter) begins a new line, Up and Down recall what was sent."""
 
+    HELP_TITLE = "The prompt"
+
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+j,shift+enter,alt+enter", "newline", "New line", show=False,
                 id="prompt.newline"),

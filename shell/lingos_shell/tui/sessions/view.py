@@ -49,6 +49,7 @@ class Conversation(Vertical):
     kernel went away is asked for again.
     """
 
+    HELP_TITLE = "The conversation"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "stop_answer", "Stop the answer", show=False, id="session.stop"),
         Binding("ctrl+c", "stop_answer", "Stop the answer", show=False, id="session.interrupt"),

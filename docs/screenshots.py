@@ -1,0 +1,186 @@
+"""Writes docs/images/*.svg, the pictures of the terminal interface: `python docs/screenshots.py`.
+
+The program itself draws them, from a sample snapshot and a scripted conversation, the same each
+time. With `--check` nothing is written; it fails when a picture is out of date. The tests do that,
+so these pictures are also the snapshot tests of the screens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from textual.pilot import Pilot
+
+from lingos_kernel.syscalls.events import Accepted, AnyEvent, Item, Result
+from lingos_kernel.testing.sample_snapshot import CHAT, busy_snapshot
+from lingos_shell.tui.app import LingOSApp, TopApp
+
+IMAGES = Path(__file__).parent / "images"
+SECONDS = 90
+"""Of samples in the graphs."""
+QUESTION = "Why does a queue grow without bound? 简短回答"
+ANSWER = """A queue grows when work **arrives faster** than it is done.
+
+| load | mean length |
+|-----:|------------:|
+| 0.5  | 1 |
+| 0.9  | 9 |
+| 0.99 | 99 |
+
+So bound it, and refuse what does not fit:
+
+```python
+if queue.depth >= bound:
+    raise QueueFull(queue.name)
+```
+"""
+
+
+class ScriptedClient:
+    """A client that knows one snapshot and one answer."""
+
+    async def __aexit__(self, *exc: object) -> None:
+        return None
+
+    def with_options(self, **_: Any) -> ScriptedClient:
+        """The same."""
+        return self
+
+    async def open_process(self, command: str, **_: Any) -> int:  # noqa: ARG002
+        """A pid."""
+        return 40
+
+    async def call(self, name: str, /, **arguments: Any) -> Any:  # noqa: ARG002
+        """The snapshot, or a process's limits."""
+        if name == "sys.snapshot":
+            return msgspec.to_builtins(busy_snapshot(SECONDS))
+        return {"limits": {"tokens": 4000, "seconds": None}, "children": [15], "program": 12}
+
+    async def stream(self, name: str, /, **arguments: Any) -> AsyncGenerator[AnyEvent, None]:  # noqa: ARG002
+        """The answer."""
+        yield Accepted("call-1", 40)
+        yield Item({"text": ANSWER})
+        usage = {"output_tokens": 96, "first_token_s": 0.11, "total_s": 2.4}
+        yield Result({"text": ANSWER, "model": CHAT, "usage": usage})
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture: which program, how large, which keys, and what to wait for."""
+
+    name: str
+    kind: type[LingOSApp] = TopApp
+    size: tuple[int, int] = (120, 34)
+    keys: tuple[str, ...] = ()
+    until: str = "chat research"
+    options: dict[str, Any] = field(default_factory=dict)
+    dies: bool = False
+
+
+ASKED = (*QUESTION, "enter")
+PICTURES = (
+    Picture("main", LingOSApp, (160, 45), ASKED, "in all"),
+    Picture("main-200x50", LingOSApp, (200, 50), ASKED, "in all"),
+    Picture("main-80x24", LingOSApp, (80, 24)),
+    Picture("main-light", LingOSApp, (160, 45), ASKED, "in all", {"theme": "lingos-light"}),
+    Picture("main-lost", LingOSApp, (120, 34), ASKED, "went away", dies=True),
+    Picture("top", keys=("space", "down", "space")),
+    Picture("top-200x50", size=(200, 50)),
+    Picture("top-80x24", size=(80, 24)),
+    Picture("top-ansi", options={"theme": "ansi-dark"}),
+    Picture("top-tree", keys=("f5",)),
+    Picture("top-queue", keys=("2",), until="prefill"),
+    Picture("top-threads", keys=("3",), until="locks.py"),
+    Picture("top-locks", keys=("4",), until="downloads"),
+    Picture("top-models", keys=("5",), until="qwen3"),
+    Picture("top-kill", keys=("space", "space", "f9"), until="Send signal"),
+    Picture("top-sort", keys=("f6",), until="Sort by"),
+    Picture("top-filter", keys=("f4", *"ana"), until="filter: ana"),
+    Picture("top-details", keys=("enter",), until="tokens 4000"),
+    Picture("top-help", keys=("f1",), until="Esc closes"),
+    Picture("top-readonly", keys=("k",), options={"is_readonly": True}, until="read-only"),
+)
+
+
+async def draw(picture: Picture) -> str:
+    """The SVG of a picture."""
+
+    async def connect(_may_start: bool) -> Any:
+        return ScriptedClient()
+
+    app = picture.kind(connect, period_s=3600.0, **picture.options)
+    for second in range(4 * SECONDS):
+        app.scheduler.take(busy_snapshot(second / 4))
+    app.scheduler.latest = None
+    async with app.run_test(size=picture.size) as pilot:
+        await _until(pilot, lambda: app.link.status.state == "attached" and app.scheduler.latest)
+        for widget in app.screen.query("#prompt"):
+            widget.cursor_blink = False  # type: ignore[attr-defined]
+        if picture.dies:
+            app.link._tell("lost", "the kernel went away; starting it again …")
+        for key in picture.keys:
+            await pilot.press(key)
+        await _until(pilot, lambda: picture.until in screen_text(app))
+        app.clear_notifications()
+        await pilot.pause()
+        await _settled(pilot)
+        return normalised(app.export_screenshot(title=picture.name), picture.name)
+
+
+def screen_text(app: LingOSApp) -> str:
+    """What is on the screen, as plain text."""
+    return "\n".join(strip.text for strip in app.screen._compositor.render_strips())
+
+
+async def _until(pilot: Pilot[Any], condition: Callable[[], Any]) -> None:
+    for _ in range(1000):
+        if condition():
+            return
+        await pilot.pause(0.01)
+    raise TimeoutError(f"it did not come to be:\n{screen_text(pilot.app)}")  # type: ignore[arg-type]
+
+
+async def _settled(pilot: Pilot[Any]) -> None:
+    """Wait until two looks at the screen are the same."""
+    before = ""
+    for _ in range(100):
+        await pilot.pause(0.05)
+        now = screen_text(pilot.app)  # type: ignore[arg-type]
+        if now == before:
+            return
+        before = now
+
+
+def normalised(svg: str, name: str) -> str:
+    """The picture without what differs from run to run: the ids of its styles."""
+    return re.sub(r"terminal-\d+", f"lingos-{name}", svg).rstrip() + "\n"
+
+
+def main(arguments: list[str]) -> int:
+    """Write the pictures (those named, or all), or with `--check` say which are out of date."""
+    checks = "--check" in arguments
+    wanted = {argument for argument in arguments if not argument.startswith("-")}
+    stale = []
+    IMAGES.mkdir(exist_ok=True)
+    for picture in PICTURES:
+        if wanted and picture.name not in wanted:
+            continue
+        svg = asyncio.run(draw(picture))
+        path = IMAGES / f"{picture.name}.svg"
+        if not path.exists() or path.read_text(encoding="utf-8") != svg:
+            stale.append(picture.name)
+            if not checks:
+                path.write_text(svg, encoding="utf-8")
+    print(f"{'out of date' if checks else 'written'}: {', '.join(stale) or 'none'}")
+    return 1 if checks and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
