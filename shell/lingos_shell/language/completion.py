@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 PATIENCE_S = 1.0
 """A person waits for the menu; a kernel that is slower completes nothing."""
 MAX_FILES = 200
+MAX_WORD = 300
+"""Characters of a word that is completed."""
 
 _STAGE = re.compile(r"\s\|\s*(?=/|!|>|$)|\n")
 _CALL = re.compile(r"(?:[A-Za-z_]\w*\s*=\s*)?/([\w.-]*)(\s.*)?\Z", re.DOTALL | re.ASCII)
@@ -101,7 +103,7 @@ async def _offers(shell: Interpreter, text: str) -> tuple[int, list[_Offer]]:
 
 
 def _last_word(stage: str) -> str:
-    found = _LAST_WORD.search(stage)
+    found = _LAST_WORD.search(stage[-MAX_WORD:])  # a long text need not have blanks
     return found[0] if found else ""
 
 

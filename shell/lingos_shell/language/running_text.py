@@ -18,6 +18,7 @@ PIPE = re.compile(rf"\|[^\S\n]*(?:/{CALL_NAME.pattern}(?=\s|\Z)|!|>)", re.ASCII)
 LAST_AMPERSAND = re.compile(r"&[^\S\n]*(?=\n|\Z)")
 START_MARKS = tuple("/!#>\"'")
 """What makes a line no text; a backslash before it, at the beginning, makes it text again."""
+_PLAIN = re.compile(r"[^\\\n|&$@]+")
 OPENERS = tuple("([{<\"'")
 
 
@@ -54,6 +55,10 @@ class _Run:
         """The stripped word; the reader stands at what ended it."""
         reader = self._reader
         while reader.peek():
+            if plain := _PLAIN.match(reader.source, reader.at):
+                self._parts.text(plain[0])
+                reader.at = plain.end()
+                continue
             before = reader.at
             while reader.peek() == "\\":
                 reader.at += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lingos_kernel.client.protocol import CallOptions, KernelClient
 from lingos_kernel.errors import KernelUnavailable
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lingos_kernel.syscalls.spec import SyscallInfo
 
 Connect = Callable[[], Awaitable[KernelClient]]
+State = Literal["apart", "attaching", "attached"]
 
 
 class _Link:
@@ -32,6 +33,15 @@ class _Link:
         if self._attaching is None or _has_failed(self._attaching):
             self._attaching = asyncio.create_task(self._attach(), name="attach")
         return self._attaching
+
+    @property
+    def state(self) -> State:
+        """How it stands."""
+        if self._attaching is None:
+            return "apart"
+        if not self._attaching.done():
+            return "attaching"
+        return "apart" if _has_failed(self._attaching) else "attached"
 
     async def client(self) -> KernelClient:
         """The client. Raises `KernelUnavailable`; then the next call tries again."""
@@ -86,6 +96,11 @@ class LateClient:
     def start(self) -> None:
         """Begin to attach; no call is needed for it."""
         self._link.start()
+
+    @property
+    def state(self) -> State:
+        """apart: the next call attaches, and starts a kernel when none runs."""
+        return self._link.state
 
     async def __aenter__(self) -> LateClient:
         return self

@@ -6,9 +6,14 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lingos_kernel.client.protocol import KernelClient
 from lingos_kernel.errors import LingOSError
+from lingos_shell.repl.late_client import LateClient, State
 
+PROBLEMS: Mapping[State, str] = {
+    "apart": "no kernel runs; the next line starts one",
+    "attaching": "starting the kernel …",
+    "attached": "",
+}
 PERIOD_S = 1.0
 """Between two looks at the kernel."""
 
@@ -16,22 +21,29 @@ PERIOD_S = 1.0
 class Watch:
     """Looks at the kernel again and again, and keeps the last picture."""
 
-    def __init__(self, client: KernelClient, on_change: Callable[[], None]) -> None:
+    def __init__(self, client: LateClient, on_change: Callable[[], None]) -> None:
         self._client = client
         self._on_change = on_change
         self.snapshot: Mapping[str, Any] | None = None
-        self.problem = "starting the kernel …"
+        self.problem = PROBLEMS["attaching"]
 
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
-            try:
-                self.snapshot = await self._client.call("sys.snapshot")
-                self.problem = ""
-            except LingOSError as error:
-                self.snapshot, self.problem = None, error.message.splitlines()[0]
+            await self._look()
             self._on_change()
             await asyncio.sleep(PERIOD_S)
+
+    async def _look(self) -> None:
+        """Take a picture, but start no kernel for it: somebody may have stopped it on purpose."""
+        self.problem = PROBLEMS[self._client.state]
+        if self._client.state != "attached":
+            self.snapshot = None
+            return
+        try:
+            self.snapshot = await self._client.call("sys.snapshot")
+        except LingOSError as error:
+            self.snapshot, self.problem = None, error.message.splitlines()[0]
 
 
 def kernel_text(snapshot: Mapping[str, Any], model: str) -> str:
