@@ -27,13 +27,14 @@ _NOT_CODE = frozenset(
     {tokenize.INDENT, tokenize.DEDENT, tokenize.NL, tokenize.NEWLINE, tokenize.COMMENT}
 )
 _QUESTION = re.compile(r"\s*\?[ \t]+\S")
+_HELP = re.compile(r"/[\w.-]+\?")
 _CALL = re.compile(r"/[A-Za-z_]")
 
 Tokens = Sequence[Sequence[tokenize.TokenInfo]]
 
 
 class CallLine(TokenTransformBase):
-    """`/name arguments` as a statement."""
+    """`/name arguments` as a statement, or `/name?` for help."""
 
     priority = 1
 
@@ -48,7 +49,9 @@ class CallLine(TokenTransformBase):
 
     def transform(self, lines: list[str]) -> list[str]:
         """The lines, with a Python call in the place of the line."""
-        return _replaced(lines, self.start_line, self.start_col, method="lingos")
+        is_help = _HELP.fullmatch(lines[self.start_line][self.start_col :].rstrip())
+        method = "lingos_help" if is_help else "lingos"
+        return _replaced(lines, self.start_line, self.start_col, method=method)
 
 
 class CallValue(TokenTransformBase):

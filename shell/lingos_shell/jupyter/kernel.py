@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ipykernel.ipkernel import IPythonKernel
 from traitlets import Type
@@ -14,6 +14,9 @@ from traitlets import Type
 from lingos_kernel import __version__
 from lingos_shell.jupyter.running import MAIN, RunningWork
 from lingos_shell.jupyter.shell import LingOSShell
+
+if TYPE_CHECKING:
+    from lingos_shell.jupyter.top_view import TopView
 
 
 class LingOSKernel(IPythonKernel):  # type: ignore[misc]
@@ -25,6 +28,8 @@ class LingOSKernel(IPythonKernel):  # type: ignore[misc]
 
     def __init__(self, **kwargs: Any) -> None:
         self.work = RunningWork()
+        self.views: dict[str, TopView] = {}
+        """Live views by the id of their comm."""
         super().__init__(**kwargs)
 
     @property
@@ -53,6 +58,28 @@ class LingOSKernel(IPythonKernel):  # type: ignore[misc]
             self.session.send(stream, "interrupt_reply", {"status": "ok"}, parent, ident=ident)
             return
         await super().interrupt_request(stream, ident, parent)
+
+    async def shell_channel_thread_main(self, msg: Any) -> None:
+        """Pass a message on to its shell; what a live view says is taken at once.
+
+        Its buttons have to work while the shell runs a cell: that is what they stop.
+        """
+        if not self._is_taken_by_view(msg):
+            await super().shell_channel_thread_main(msg)
+
+    def _is_taken_by_view(self, msg: Any) -> bool:
+        if not self.views:
+            return False
+        _, frames = self.session.feed_identities(msg, copy=False)
+        message = self.session.deserialize(frames, content=False, copy=False)
+        if message["header"]["msg_type"] != "comm_msg":
+            return False
+        content = self.session.unpack(message["content"])
+        view, data = self.views.get(content.get("comm_id")), content.get("data", {})
+        if view is None or data.get("method") != "custom":
+            return False
+        view.take(data["content"])
+        return True
 
     def _cancel_on_sigint(self, future: asyncio.Future[Any]) -> AbstractContextManager[None]:
         """Within the block a signal, or an interrupt of this shell, cancels the future."""
@@ -94,6 +121,13 @@ class LingOSKernel(IPythonKernel):  # type: ignore[misc]
             data = {"text/plain": text, "text/markdown": text}
             return {"status": "ok", "found": True, "data": data, "metadata": {}}
         return dict(super().do_inspect(code, cursor_pos, detail_level, omit_sections))
+
+    def do_history(self, hist_access_type: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Earlier cells; those of this session under its number, which IPython calls 0."""
+        reply = dict(super().do_history(hist_access_type, *args, **kwargs))
+        current = self.shell.history_manager.session_number
+        reply["history"] = [(session or current, *rest) for session, *rest in reply["history"]]
+        return reply
 
     async def do_shutdown(self, restart: bool) -> Any:
         """Leave the resident kernel, then end."""

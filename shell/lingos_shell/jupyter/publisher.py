@@ -42,7 +42,9 @@ class CellPublisher:
 
         from lingos_shell.jupyter.top_view import TopView
 
-        display(TopView(self._shell.bridge, snapshot))  # type: ignore[no-untyped-call]
+        view = TopView(self._shell.bridge, snapshot)
+        self._shell.kernel.views[view.comm.comm_id] = view
+        display(view)  # type: ignore[no-untyped-call]
 
     def print(self, text: str) -> None:
         """Write to the cell's standard output."""

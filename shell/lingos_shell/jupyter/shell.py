@@ -14,7 +14,7 @@ from ipykernel.zmqshell import ZMQInteractiveShell
 from IPython.core.error import StdinNotImplementedError
 from traitlets import Instance
 
-from lingos_kernel.errors import LingOSError
+from lingos_kernel.errors import Cancelled, LingOSError
 from lingos_shell.jupyter.bridge import Bridge
 from lingos_shell.jupyter.cell_output import CellOutput
 from lingos_shell.jupyter.cells import CellTransformer
@@ -59,6 +59,13 @@ class LingOSShell(ZMQInteractiveShell):  # type: ignore[misc]
     def lingos_talk(self, text: str, values: Mapping[str, Any], names: Mapping[str, Any]) -> None:
         """Say something to the session's model and show its answer. Raises `LingOSError`."""
         self._run(text, values, names, is_script=False)
+
+    def lingos_help(self, text: str, _values: Any, _names: Any) -> None:
+        """Show the help page of `/name?` in the notebook's pager. Raises `UnknownSyscall`."""
+        page = self.bridge.submit(self.session.help(text.strip("/?"))).result()
+        self.payload_manager.write_payload(
+            {"source": "page", "data": {"text/plain": page}, "start": 0}
+        )
 
     def _chat_cell(self, line: str, cell: str) -> None:
         """Say the cell's text to the session's model; the line may set `--model` and more."""
@@ -111,7 +118,7 @@ class LingOSShell(ZMQInteractiveShell):  # type: ignore[misc]
             output.close(was_stopped=True)
             raise KeyboardInterrupt from None
         except LingOSError as error:
-            output.close()
+            output.close(was_stopped=isinstance(error, Cancelled))
             lines = [f"{type(error).__name__}: {error}", *_hint(error)]
             vars(error)["_render_traceback_"] = lambda: lines  # what IPython shows of it
             raise

@@ -40,7 +40,7 @@ class TopView(anywidget.AnyWidget):
         self._still = top_html(snapshot, has_buttons=False)
         self._seen_s: dict[str, float] = {}
         self._watch: Future[None] | None = None
-        self.on_msg(self._take)
+        self.take({"view": "the cell that showed it", "is_open": True})
 
     @property
     def is_live(self) -> bool:
@@ -60,7 +60,7 @@ class TopView(anywidget.AnyWidget):
         data, metadata = found
         return {**data, "text/html": f"<style>{_STYLE}</style>{self._still}"}, metadata
 
-    def _take(self, _widget: Any, content: Mapping[str, Any], _buffers: Any) -> None:
+    def take(self, content: Mapping[str, Any]) -> None:
         """A message of a view: it is (still) open, it closed, or a button was pressed."""
         match content:
             case {"view": str(view), "is_open": True}:
