@@ -89,7 +89,7 @@ class Jobs:
         """Keep a job that was just begun."""
         number = max(self._jobs, default=0) + 1
         job = self._jobs[number] = Job(number, source, pid, task, output)
-        task.add_done_callback(lambda _: self.on_end(job))
+        task.add_done_callback(lambda _: self._ended(job))
         return job
 
     def find(self, number: int | None) -> Job:
@@ -113,6 +113,11 @@ class Jobs:
     def forget(self, job: Job) -> None:
         """Take a job that has ended off the list."""
         self._jobs.pop(job.number, None)
+
+    def _ended(self, job: Job) -> None:
+        if not job.task.cancelled():
+            job.task.exception()  # whoever waits is told; nobody has to
+        self.on_end(job)
 
     async def close(self) -> None:
         """Cancel what runs, in the kernel too, and wait for it."""
