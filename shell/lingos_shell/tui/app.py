@@ -67,6 +67,7 @@ class LingOSApp(App[None]):
         self.is_readonly = is_readonly
         self.scheduler = SchedulerModel()
         self._load_panes = load_panes
+        self._restarts_told = 0
         self.plugin_panes: dict[str, PaneFactory] = {}
         """Those that were found, by name."""
         self.link = KernelLink(
@@ -128,7 +129,8 @@ class LingOSApp(App[None]):
     # What the connection tells
 
     def _status_changed(self, status: LinkStatus) -> None:
-        if status.state == "attached" and status.restarts:
+        if status.restarts != self._restarts_told:
+            self._restarts_told = status.restarts
             self.notify("the kernel is back; attached again")
         self._draw_title()
 

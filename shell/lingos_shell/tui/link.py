@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from lingos_kernel.client.protocol import KernelClient
     from lingos_kernel.telemetry.snapshot import Snapshot
 
-LinkState = Literal["starting", "attached", "lost"]
+LinkState = Literal["starting", "attached", "blind", "lost"]
+"""blind: attached, but the kernel gives no snapshot (it is full, or of another version)."""
 Connect = Callable[[bool], Awaitable["KernelClient"]]
 """Makes a client; the argument says whether a kernel may be started."""
 
@@ -60,6 +61,8 @@ class KernelLink:
         self._command = command
         self._period_s = period_s
         self._sleep = sleep
+        self._entered: KernelClient | None = None
+        """What is left at the end; `_client` is a view of it."""
         self._client: KernelClient | None = None
         self._attached = asyncio.Event()
         self._restarts = 0
@@ -109,26 +112,46 @@ class KernelLink:
 
     async def _watch(self) -> None:
         """Deliver snapshots until the kernel is gone: raises `KernelUnavailable`."""
-        import msgspec
-
-        from lingos_kernel.telemetry.snapshot import Snapshot
-
         assert self._client is not None
         while True:
-            state = await self._client.call("sys.snapshot")
-            self._on_snapshot(msgspec.convert(state, Snapshot))
+            try:
+                snapshot = await _fetch(self._client)
+            except KernelUnavailable:
+                raise
+            except LingOSError as error:
+                self._tell("blind", _reason(error, waits=False))
+            else:
+                self._tell("attached", "attached")
+                self._on_snapshot(snapshot)
             await self._sleep(self._period_s)
 
     async def _detach(self) -> None:
         self._attached.clear()
-        self._client = None
-        await self._entered.__aexit__(None, None, None)
+        entered, self._entered, self._client = self._entered, None, None
+        if entered is not None:
+            await entered.__aexit__(None, None, None)
 
     def _tell(self, state: LinkState, message: str) -> None:
         status = LinkStatus(state, message, self._restarts)
         if status != self.status:
             self.status = status
             self._on_status(status)
+
+
+async def _fetch(client: KernelClient) -> Snapshot:
+    """The kernel's state now; raises `LingOSError` also for one that cannot be read."""
+    import msgspec
+
+    from lingos_kernel.telemetry.snapshot import Snapshot
+
+    state = await client.call("sys.snapshot")
+    try:
+        return msgspec.convert(state, Snapshot)
+    except msgspec.ValidationError as error:
+        raise LingOSError(
+            f"the kernel's snapshot cannot be read: {error}",
+            hint="is the kernel of another version? `lingos kernel stop` ends it",
+        ) from error
 
 
 def _reason(error: LingOSError, *, waits: bool) -> str:

@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from lingos_shell.tui.link import LinkStatus
 
 NAME = " LingOS "
-STATUS_ROLES: dict[str, Role] = {"starting": "warn", "attached": "good", "lost": "alarm"}
+STATUS_ROLES: dict[str, Role] = {
+    "starting": "warn",
+    "attached": "good",
+    "blind": "warn",
+    "lost": "alarm",
+}
 
 
 def title_line(status: LinkStatus, snapshot: Snapshot | None, note: str, width: int) -> Line:
