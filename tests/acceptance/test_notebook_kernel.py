@@ -15,7 +15,8 @@ import pytest
 pytest.importorskip("ipykernel")
 jupyter_kernel_test = pytest.importorskip("jupyter_kernel_test")
 
-from jupyter_client import BlockingKernelClient, KernelManager  # noqa: E402
+from jupyter_client.blocking.client import BlockingKernelClient  # noqa: E402
+from jupyter_client.manager import KernelManager  # noqa: E402
 
 from lingos_kernel.models.store import ModelStore, StoredModel  # noqa: E402
 from lingos_shell.jupyter.spec import install  # noqa: E402

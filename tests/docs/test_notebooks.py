@@ -1,0 +1,79 @@
+"""The notebooks of the docs run whole, by the programs that people run notebooks with."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+nbformat = pytest.importorskip("nbformat")
+pytest.importorskip("ipykernel")
+
+from lingos_shell.jupyter.spec import install  # noqa: E402
+
+pytestmark = [pytest.mark.model, pytest.mark.slow, pytest.mark.timeout(300)]
+
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "docs" / "notebooks").glob("*.ipynb"))
+FIRST = NOTEBOOKS[0]
+
+
+@pytest.fixture(scope="module")
+def jupyter(
+    environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """The environment of a user who has installed the notebook kernel."""
+    home = tmp_path_factory.mktemp("jupyter")
+    (home / "ipython").mkdir()
+    return {
+        **environment,
+        "IPYTHONDIR": str(home / "ipython"),
+        "JUPYTER_PATH": str(install(prefix=str(home)).parent.parent),
+    }
+
+
+def run(jupyter: dict[str, str], folder: Path, *words: str) -> None:
+    """Run a program of Jupyter's; what it printed is told when it fails."""
+    done = subprocess.run(
+        [sys.executable, "-m", *words], env=jupyter, cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def outputs(file: Path) -> list[Any]:
+    """All outputs of a notebook."""
+    notebook = nbformat.read(file, as_version=4)
+    return [output for cell in notebook.cells for output in cell.get("outputs", [])]
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda file: file.stem)
+def test_nbclient_runs_it(jupyter: dict[str, str], tmp_path: Path, notebook: Path) -> None:
+    """Every notebook of the docs runs without an error, and says in it what ran."""
+    target = tmp_path / notebook.name
+    target.write_bytes(notebook.read_bytes())
+    run(jupyter, tmp_path, "jupyter", "execute", "--inplace", target.name)
+    found = outputs(target)
+    assert found
+    assert not [output for output in found if output.output_type == "error"]
+    answers = [
+        output for output in found if "usage" in output.get("metadata", {}).get("lingos", {})
+    ]
+    assert all("model" in answer.metadata["lingos"] for answer in answers)
+
+
+def test_papermill_runs_it_with_whole_answers(jupyter: dict[str, str], tmp_path: Path) -> None:
+    """papermill runs a notebook; without streaming an answer is one output, whole."""
+    quiet = {**jupyter, "LINGOS_NOTEBOOK_STREAM": "0"}
+    run(quiet, tmp_path, "papermill", str(FIRST), "done.ipynb")
+    texts = [output.data.get("text/markdown", "") for output in outputs(tmp_path / "done.ipynb")
+             if output.output_type == "display_data"]  # fmt: skip
+    assert any("Paris" in text for text in texts)
+
+
+def test_nbconvert_runs_and_exports_it(jupyter: dict[str, str], tmp_path: Path) -> None:
+    """nbconvert makes a page of it, with the answers."""
+    run(jupyter, tmp_path, "nbconvert", "--to", "html", "--execute", str(FIRST),
+        "--output-dir", str(tmp_path))  # fmt: skip
+    assert "Paris" in (tmp_path / f"{FIRST.stem}.html").read_text()
