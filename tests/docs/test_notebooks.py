@@ -57,10 +57,8 @@ def test_nbclient_runs_it(jupyter: dict[str, str], tmp_path: Path, notebook: Pat
     found = outputs(target)
     assert found
     assert not [output for output in found if output.output_type == "error"]
-    answers = [
-        output for output in found if "usage" in output.get("metadata", {}).get("lingos", {})
-    ]
-    assert all("model" in answer.metadata["lingos"] for answer in answers)
+    details = [output.get("metadata", {}).get("lingos", {}) for output in found]
+    assert any({"model", "usage"} <= set(detail) for detail in details)
 
 
 def test_papermill_runs_it_with_whole_answers(jupyter: dict[str, str], tmp_path: Path) -> None:

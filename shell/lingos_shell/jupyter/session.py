@@ -7,10 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lingos_kernel.errors import InvalidArguments
 from lingos_shell.jupyter.words import notebook_words
+from lingos_shell.language.builtin import Leave
 from lingos_shell.language.conversation import KeptConversation, Settings
 from lingos_shell.language.interpreter import Interpreter
+from lingos_shell.language.parser import parse_message, parse_script
+from lingos_shell.language.reading import Reader
+from lingos_shell.language.running_text import WHOLE_MESSAGE, read_running_text
 from lingos_shell.language.sink import ShellEvent
+from lingos_shell.language.syntax import Pipeline, Script, Talk
 
 if TYPE_CHECKING:
     from lingos_shell.jupyter.bridge import Bridge
@@ -68,9 +74,10 @@ class NotebookSession:
         session's.
         """
         main = await self._interpreter()
+        conversation = main.conversation
         run = Interpreter(
             main.client,
-            conversation=main.conversation,
+            conversation=conversation,
             settings=main.settings,
             loaders=main.loaders,
             words=main.words,
@@ -78,14 +85,19 @@ class NotebookSession:
         )
         run.names, run.jobs = main.names, main.jobs
         run.variables = {**main.variables, **variables}
-        outcome = await run.run(text, CellSink(on_event), is_script=is_script)
-        main.conversation = run.conversation
+        script = parse_script(text) if is_script else talk_script(text)
+        try:
+            value = await run.run_tree(script, CellSink(on_event))
+        except Leave:
+            raise InvalidArguments(
+                "a notebook is left by its own menu", hint="File, Close and Shut Down Notebook"
+            ) from None
+        if run.conversation is not conversation:  # another session was opened
+            main.conversation = run.conversation
         main.variables.update(
             {name: value for name, value in run.variables.items() if name not in variables}
         )
-        if outcome.error is not None:
-            raise outcome.error
-        return outcome.value
+        return value
 
     async def complete(self, text: str) -> list[Completion]:
         """What could stand at the end of the text."""
@@ -114,6 +126,18 @@ class NotebookSession:
             )
             self._main.variables = old.variables if old else {}
         return self._main
+
+
+def talk_script(text: str) -> Script:
+    """The tree of a message: text whatever it begins with, but for a pipe on its last line.
+
+    Raises `InvalidScript`.
+    """
+    reader = Reader(text)
+    word = read_running_text(reader, WHOLE_MESSAGE)
+    if reader.peek():
+        return parse_message(text)
+    return Script((Pipeline((Talk(word),)),))
 
 
 def _settle(answered: asyncio.Future[bool], is_yes: bool) -> None:
