@@ -19,7 +19,7 @@ from lingos_kernel.models.store import ModelStore, StoredModel
 pytestmark = [pytest.mark.model, pytest.mark.slow, pytest.mark.timeout(300)]
 
 LINGOS = [sys.executable, "-m", "lingos_shell"]
-PROMPT = r"(?s)> .*?\x1b\[\?25h"
+PROMPT = r"(?s)>[ \x1b].*?\x1b\[\?25h"
 """The line editor draws the prompt and then shows the cursor."""
 SEQUENCE = re.compile(r"\x1b(?:\[[0-9;?]*[A-Za-z]|[78=>]|\][^\x07]*\x07)")
 Spawn = Callable[..., Any]
@@ -123,7 +123,9 @@ def test_ctrl_c_stops_the_answer_and_nothing_else(spawn: Spawn, environ: dict[st
     child.expect(r"whole\r\n")
     child.expect(PROMPT)
     child.sendintr()
-    child.expect("Ctrl-D leaves")
+    child.sendline("/print alive")
+    child.expect(r"alive\r\n")
+    child.expect(PROMPT)
     leave(child)
 
 

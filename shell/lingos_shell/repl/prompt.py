@@ -193,6 +193,7 @@ class Prompt:
             is_vi = event.app.editing_mode is EditingMode.VI
             event.app.editing_mode = EditingMode.EMACS if is_vi else EditingMode.VI
 
+        @keys.add("<sigint>")
         @keys.add("c-c", eager=True)
         def _interrupt(event: KeyPressEvent) -> None:
             if event.current_buffer.text:

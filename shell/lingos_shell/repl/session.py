@@ -9,15 +9,15 @@ import signal
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
-from typing import Any
 
 from lingos_kernel.errors import LingOSError
+from lingos_shell.failures import ending_of, report
 from lingos_shell.inputs import require_unicode
 from lingos_shell.language.builtin import Builtin, Request
 from lingos_shell.language.interpreter import Interpreter, Outcome
 from lingos_shell.language.jobs import Job
 from lingos_shell.language.parser import needs_more
-from lingos_shell.output import narrate, write
+from lingos_shell.output import OutputClosed, narrate, write
 from lingos_shell.repl.late_client import LateClient
 from lingos_shell.repl.plain_sink import PlainSink
 from lingos_shell.repl.prompt import PROMPT, Prompt
@@ -46,12 +46,11 @@ class Repl:
         self._sink = TerminalSink(self._ask, has_colour=has_colour)
         self._watch = Watch(client, self._prompt.redraw)
         self._notices: list[str] = []
+        self._running: asyncio.Task[Outcome] | None = None
         shell.jobs.on_end = self._job_ended
 
     async def hold(self) -> int:
         """Take turns until the person leaves; returns the exit code."""
-        from prompt_toolkit.patch_stdout import patch_stdout
-
         watching: asyncio.Task[None] | None = None
 
         def begin() -> None:
@@ -60,32 +59,49 @@ class Repl:
             watching = watching or asyncio.create_task(self._watch.run(), name="watch")
 
         try:
-            while True:
-                self._tell_notices()
-                try:
-                    with patch_stdout(raw=True):
-                        text = await self._prompt.read(pre_run=begin)
-                except EOFError:
-                    return 0
-                if not text.strip():
-                    continue
-                outcome = await self._turn(text)
-                if outcome is not None and outcome.is_leaving:
-                    return outcome.exit_code
+            with interrupts(self._interrupted):
+                return await self._take_turns(begin)
         finally:
             if watching is not None:
                 watching.cancel()
                 await asyncio.gather(watching, return_exceptions=True)
             await self._shell.close()
 
+    async def _take_turns(self, begin: Callable[[], None]) -> int:
+        from prompt_toolkit.patch_stdout import patch_stdout
+
+        while True:
+            self._tell_notices()
+            try:
+                with patch_stdout(raw=True):
+                    text = await self._prompt.read(pre_run=begin)
+            except EOFError:
+                return 0
+            if not text.strip():
+                continue
+            outcome = await self._turn(text)
+            if outcome is not None and outcome.is_leaving:
+                return outcome.exit_code
+
+    def _interrupted(self) -> None:
+        """Ctrl-C stops what runs, and between two runs nothing."""
+        if self._running is not None:
+            self._running.cancel()
+
     async def _turn(self, text: str) -> Outcome | None:
         """Run one message; Ctrl-C ends it. None when it was ended so."""
-        running = asyncio.ensure_future(self._run(text))
-        with cancelling(running):
-            await asyncio.wait([running])
+        self._running = running = asyncio.create_task(self._run(text), name="run")
+        await asyncio.wait([running])
+        self._running = None
         if running.cancelled():
             self._sink.end_line()
             narrate("stopped")
+            return None
+        error = running.exception()
+        if error is not None and not isinstance(error, OutputClosed):
+            report(
+                ending_of(error), as_json=False, cause=error
+            )  # a fault of ours ends the turn only
             return None
         return running.result()
 
@@ -143,11 +159,11 @@ class Repl:
 
 
 @contextmanager
-def cancelling(task: asyncio.Task[Any]) -> Iterator[None]:
-    """Within the block Ctrl-C cancels the task, and nothing else."""
+def interrupts(handle: Callable[[], object]) -> Iterator[None]:
+    """Within the block Ctrl-C calls `handle` in the event loop, and does nothing else."""
     loop = asyncio.get_running_loop()
     before = signal.getsignal(signal.SIGINT)
-    signal.signal(signal.SIGINT, lambda _signal, _frame: loop.call_soon_threadsafe(task.cancel))
+    signal.signal(signal.SIGINT, lambda _signal, _frame: loop.call_soon_threadsafe(handle))
     try:
         yield
     finally:
@@ -210,7 +226,7 @@ async def hold_plainly(
 async def _finished(running: asyncio.Future[Outcome], *, is_interactive: bool) -> Outcome:
     if not is_interactive:
         return await running
-    with cancelling(running):  # type: ignore[arg-type]  # ensure_future makes a task of a coroutine
+    with interrupts(running.cancel):
         await asyncio.wait([running])
     if running.cancelled():
         narrate("stopped")
