@@ -184,7 +184,7 @@ def main() -> None:
     parser.add_argument("--system-tokens", type=int, default=650)
     parser.add_argument("--tool-s", type=float, default=0.2, help="how long the tool takes")
     parser.add_argument("--policy", default="priority")
-    parser.set_defaults(running=64)
+    parser.set_defaults(running=16)
     asyncio.run(measure(parser.parse_args()))
 
 
