@@ -8,6 +8,7 @@ so these pictures are also the snapshot tests of the screens.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import sys
 from collections.abc import AsyncGenerator, Callable
@@ -115,13 +116,14 @@ async def draw(picture: Picture) -> str:
     async def connect(_may_start: bool) -> Any:
         return ScriptedClient()
 
+    os.environ.pop("NO_COLOR", None)
     app = picture.kind(connect, period_s=3600.0, **picture.options)
     for second in range(4 * SECONDS):
         app.scheduler.take(busy_snapshot(second / 4))
     app.scheduler.latest = None
     async with app.run_test(size=picture.size) as pilot:
         await _until(pilot, lambda: app.link.status.state == "attached" and app.scheduler.latest)
-        for widget in app.screen.query("#prompt"):
+        for widget in app.screen.query("#prompt, #ask"):
             widget.cursor_blink = False  # type: ignore[attr-defined]
         if picture.dies:
             app.link._tell("lost", "the kernel went away; starting it again …")

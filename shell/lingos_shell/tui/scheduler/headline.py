@@ -47,7 +47,7 @@ def rate_groups(snapshot: Snapshot) -> list[tuple[Span, ...]]:
         figure(str(waits), "waiting", "warn" if waits else "strong"),
         fact("KV", percent(share), "bad" if share > 0.95 else "strong"),
         fact("prefix hits", percent(rates.prefix_hit_share)),
-        fact("prompt", f"{rate(prompt_per_s(snapshot))}/s"),
+        fact("prompt/s", rate(prompt_per_s(snapshot))),
         fact("of floor", percent(rates.floor_share)),
         fact("preempted", str(rates.preemptions_total),
              "warn" if rates.preemptions_total else "strong"),
@@ -96,11 +96,7 @@ def device_lines(device: DeviceRow, width: int, *, mono: bool) -> list[Line]:
     )
     legend: list[tuple[Span, ...]] = [
         fact("weights", short_bytes(device.weights_bytes), "weights"),
-        (
-            *fact("KV", short_bytes(device.kv_used_bytes), "kv"),
-            ("+", "dim"), (short_bytes(device.kv_cached_bytes), "cached"),
-            ("/", "dim"), (short_bytes(device.kv_total_bytes), "text"),
-        ),
+        _kv_group(device),
         fact("other", short_bytes(device.other_bytes), "other"),
         fact("of", short_bytes(device.total_bytes), "text"),
     ]  # fmt: skip
@@ -122,6 +118,17 @@ def device_lines(device: DeviceRow, width: int, *, mono: bool) -> list[Line]:
             gap=gap,
         ),
     ]
+
+
+def _kv_group(device: DeviceRow) -> tuple[Span, ...]:
+    """KV bytes in use + cached / all."""
+    if not device.kv_total_bytes:
+        return fact("KV", "-", "dim")
+    return (
+        *fact("KV", short_bytes(device.kv_used_bytes), "kv"),
+        ("+", "dim"), (short_bytes(device.kv_cached_bytes), "cached"),
+        ("/", "dim"), (short_bytes(device.kv_total_bytes), "text"),
+    )  # fmt: skip
 
 
 def _use_groups(device: DeviceRow, *, mono: bool) -> list[tuple[Span, ...]]:
