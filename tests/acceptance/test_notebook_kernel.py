@@ -318,6 +318,29 @@ def wait_for_output(notebook: Notebook, parent: str) -> None:
             return
 
 
+def test_the_debugger_answers(notebook: Notebook) -> None:
+    """The debugger that the kernel's entry promises is there, and can stop in a cell."""
+    pytest.importorskip("debugpy")
+    reply = notebook.send_control(
+        "debug_request", {"type": "request", "seq": 1, "command": "debugInfo"}
+    )
+    assert reply["success"]
+    assert not reply["body"]["isStarted"]
+
+
+def test_tables_and_figures_are_context(notebook: Notebook) -> None:
+    """An object with `to_csv` reaches a call as CSV, and so would a data frame."""
+    reply, messages = notebook.run(
+        "class Frame:\n"
+        "    def __len__(self): return 1\n"
+        "    def to_csv(self): return 'city,people\\nLima,10\\n'\n"
+        "said = /print {Frame()}\n"
+        "print(said)"
+    )
+    assert reply["status"] == "ok", messages
+    assert "Lima,10" in messages[0]["content"]["text"]
+
+
 def test_a_session_is_continued_elsewhere(notebook: Notebook) -> None:
     """What is said in a notebook goes on in a terminal's session, and the other way round."""
     notebook.run("/session diary")
