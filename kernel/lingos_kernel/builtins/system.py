@@ -16,7 +16,6 @@ from lingos_kernel.engine.choice import policy_reference
 from lingos_kernel.scheduling.catalogue import POLICIES, make_policy
 from lingos_kernel.syscalls.spec import Context, SyscallInfo, syscall
 
-
 CHANGED = "sys.policy, until the kernel ends"
 
 

@@ -49,9 +49,7 @@ class Intake:
         self._page_bytes = page_bytes
         self._orders = 0
 
-    def request(
-        self, command: Generate, arrival_s: float, place: Place | None = None
-    ) -> Request:
+    def request(self, command: Generate, arrival_s: float, place: Place | None = None) -> Request:
         """The request of a command; raises a `LingOSError` when it cannot be served.
 
         `place`: in line, of the turn that it follows.

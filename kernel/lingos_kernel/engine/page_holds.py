@@ -72,9 +72,7 @@ class PageHolds:
         tokens = (*command.tokens[:slots], 0)
         hold = PageHold(
             command=command,
-            holding=self._ledger.open(
-                namespace, tokens, slots, priority=command.priority
-            ),
+            holding=self._ledger.open(namespace, tokens, slots, priority=command.priority),
             priority=command.priority,
             until_s=self._clock() + command.for_s,
             place=self._places.get(command.after),
