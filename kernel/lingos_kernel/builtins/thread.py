@@ -53,7 +53,7 @@ class ThreadSyscalls:
         kind: Literal["mutex", "rwlock", "semaphore", "barrier"] = "mutex",
         units: Annotated[int, Field(ge=1)] = 1,
     ) -> dict[str, Any]:
-        """Make a named lock; nothing happens when it exists alike.
+        """Make a named lock, or keep one that exists alike; it ends with the last of its makers.
 
         Args:
             name: its name, the same for all who share it.

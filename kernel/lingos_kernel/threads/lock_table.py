@@ -53,17 +53,22 @@ class Lock:
     name: str
     kind: LockKind
     units: int
-    owner: int
-    """Pid of its maker, 0: nobody in particular. It vanishes, once unused, after its owner."""
+    owners: set[int]
+    """Pids of all who asked to make it, 0: nobody in particular. The last of them to end takes it
+    along, as soon as nobody uses it."""
     free: int = 0
     held: dict[Holder, int] = field(default_factory=dict)
     queue: list[Wait] = field(default_factory=list)
-    orphaned: bool = False
 
     @property
     def label(self) -> str:
         """kind:name, as messages show it."""
         return f"{self.kind}:{self.name}"
+
+    @property
+    def is_left_over(self) -> bool:
+        """Whether its makers have ended and nobody uses it."""
+        return not (self.owners or self.held or self.queue)
 
     def row(self) -> LockState:
         """The lock as the snapshot shows it."""
@@ -86,7 +91,7 @@ class LockTable:
         self._ids = count(1)
 
     def create(self, name: str, kind: LockKind, *, units: int = 1, owner: int = 0) -> None:
-        """Make a lock; the same one again is no change, another kind or size is refused.
+        """Make a lock; the same one again gets one more owner, another kind or size is refused.
 
         `units`: a semaphore's units or a barrier's parties. Raises InvalidArguments.
         """
@@ -95,13 +100,13 @@ class LockTable:
         units = {"mutex": 1, "rwlock": MANY}.get(kind, units)
         lock = self._locks.get(name)
         if lock is None:
-            self._locks[name] = Lock(name, kind, units, owner, free=units)
+            self._locks[name] = Lock(name, kind, units, {owner}, free=units)
         elif (lock.kind, lock.units) != (kind, units):
             raise InvalidArguments(
                 f"{lock.label} exists with another kind or size", hint="choose another name"
             )
         else:
-            lock.orphaned = False
+            lock.owners.add(owner)
 
     def remove(self, name: str) -> None:
         """Take away an unused lock. Raises UnknownLock, or Busy while it is held or waited for."""
@@ -124,7 +129,7 @@ class LockTable:
         lock.queue.append(wait)
         self._waits[wait.wait_id] = wait
         self._waits_of.setdefault(holder, []).append(wait)
-        decisions = self._grant(lock)
+        decisions = self._serve(lock)
         return wait.wait_id, decisions + self._break_deadlocks([holder])
 
     def release(self, name: str, holder: Holder, *, units: int | None = None) -> list[Decision]:
@@ -163,7 +168,7 @@ class LockTable:
     def release_all(self, pid: int) -> list[Decision]:
         """The process is gone: its waits end in Cancelled, its holds are given back.
 
-        Locks that it made vanish as soon as nobody uses them.
+        Locks of which it was the last owner vanish as soon as nobody uses them.
         """
         decisions = []
         for lock in list(self._locks.values()):
@@ -173,7 +178,7 @@ class LockTable:
                 decisions.append(Decision(wait.wait_id, error))
             for holder in [holder for holder in lock.held if holder.pid == pid]:
                 self._take_back(lock, holder, lock.held[holder])
-            lock.orphaned |= lock.owner == pid != 0
+            lock.owners.discard(pid)
         for lock in list(self._locks.values()):
             decisions += self._serve(lock)
         return decisions
@@ -194,6 +199,7 @@ class LockTable:
         assert waits == set(self._waits), "a wait is lost"
         assert waits == {w.wait_id for ws in self._waits_of.values() for w in ws}
         for lock in self._locks.values():
+            assert not lock.is_left_over, lock
             assert all(units > 0 for units in lock.held.values()), lock
             assert 0 <= lock.free == lock.units - sum(lock.held.values()), lock
             ids = [wait.wait_id for wait in lock.queue]
@@ -210,9 +216,9 @@ class LockTable:
             raise UnknownLock(f"no lock is named {name!r}", hint="create it first") from None
 
     def _serve(self, lock: Lock) -> list[Decision]:
-        """Grant what fits now; an unused lock of a dead owner vanishes."""
+        """Grant what fits now; a lock that is left over vanishes."""
         decisions = self._grant(lock)
-        if lock.orphaned and not lock.held and not lock.queue:
+        if lock.is_left_over:
             self._locks.pop(lock.name, None)
         return decisions
 
@@ -254,7 +260,7 @@ class LockTable:
                 )
                 lock = self._locks[victim.lock]
                 self._forget(lock, victim)
-                decisions += [Decision(victim.wait_id, error), *self._grant(lock)]
+                decisions += [Decision(victim.wait_id, error), *self._serve(lock)]
         return decisions
 
     def _take_back(self, lock: Lock, holder: Holder, units: int) -> None:

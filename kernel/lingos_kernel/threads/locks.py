@@ -36,7 +36,7 @@ class Locks:
         self._waits: dict[int, Future[None]] = {}
 
     def create(self, name: str, kind: LockKind, *, units: int = 1, owner: int = 0) -> None:
-        """Make a lock, unless it exists alike; it vanishes, once unused, after pid `owner`.
+        """Make a lock, or be one more owner of it; once unused it vanishes after its last owner.
 
         `units`: a semaphore's units or a barrier's parties. Raises InvalidArguments.
         """

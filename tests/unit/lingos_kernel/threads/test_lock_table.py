@@ -100,6 +100,32 @@ def test_a_dead_process_leaves_nothing() -> None:
     assert [row.name for row in table.rows()] == ["c"]
 
 
+def test_a_lock_lasts_as_long_as_any_of_its_makers() -> None:
+    """Who asks to make a lock that exists keeps it, whether or not its first maker has ended."""
+    table = LockTable()
+    table.create("a", "mutex", owner=1)
+    table.create("a", "mutex", owner=2)
+    table.release_all(1)
+    assert [row.name for row in table.rows()] == ["a"]
+    table.request("a", Holder(3))
+    table.release_all(2)
+    table.create("a", "mutex", owner=4)  # while it is held, and all its makers have ended
+    table.release("a", Holder(3))
+    assert [row.name for row in table.rows()] == ["a"]
+    table.release_all(4)
+    assert table.rows() == ()
+
+
+def test_a_left_over_barrier_vanishes_when_it_opens() -> None:
+    """A barrier whose makers have ended serves those who wait at it, and then it is gone."""
+    table = LockTable()
+    table.create("gate", "barrier", units=2, owner=1)
+    table.request("gate", Holder(2))
+    table.release_all(1)
+    assert len(table.request("gate", Holder(3))[1]) == 2
+    assert table.rows() == ()
+
+
 def test_rows_show_holders_and_waiters() -> None:
     """A row names pids in the order of service, and what is available."""
     table = LockTable()
@@ -146,16 +172,18 @@ def test_misuse_is_told() -> None:
 
 
 class Locking(RuleBasedStateMachine):
-    """Random tasks ask, release, give up and die; `held` says what each was granted."""
+    """Random tasks make locks, ask, release, give up and die; `held` says what each was granted."""
 
     pids = st.integers(1, 4)
-    names = st.sampled_from(["mutex", "rwlock", "semaphore", "barrier"])
+    kinds = ("mutex", "rwlock", "semaphore", "barrier")
+    names = st.sampled_from(kinds)
 
     def __init__(self) -> None:
         super().__init__()
         self.table = LockTable()
-        for name in ("mutex", "rwlock", "semaphore", "barrier"):
-            self.table.create(name, name, units=3)
+        self.makers: dict[str, set[int]] = {}
+        for name in self.kinds:
+            self.make(1, name)
         self.asked: dict[int, tuple[str, Holder, bool, int]] = {}
         self.held: list[tuple[str, Holder, bool, int]] = []
 
@@ -168,6 +196,12 @@ class Locking(RuleBasedStateMachine):
                     self.held.append(request)
             else:
                 assert isinstance(error, Deadlock | Cancelled)
+
+    @rule(pid=pids, name=names)
+    def make(self, pid: int, name: Any) -> None:
+        """Its first maker makes a lock, each later one keeps it."""
+        self.table.create(name, name, units=3, owner=pid)
+        self.makers.setdefault(name, set()).add(pid)
 
     @rule(pid=pids, task=st.sampled_from(["", "x"]), name=names, shared=st.booleans(), n=pids)
     def ask(self, pid: int, task: str, name: str, shared: bool, n: int) -> None:
@@ -206,6 +240,8 @@ class Locking(RuleBasedStateMachine):
     def die(self, pid: int) -> None:
         """A process ends; nothing of it is left."""
         self.held = [request for request in self.held if request[1].pid != pid]
+        for makers in self.makers.values():
+            makers.discard(pid)
         self.note(self.table.release_all(pid))
         for row in self.table.rows():
             assert pid not in row.holders + row.waiters
@@ -215,6 +251,8 @@ class Locking(RuleBasedStateMachine):
         """No two owners, no lost wake-up, order of arrival, and the rows agree with the grants."""
         self.table.check_integrity()
         rows = {row.name: row for row in self.table.rows()}
+        used = {request[0] for request in (*self.held, *self.asked.values())}
+        assert set(rows) == used | {name for name, makers in self.makers.items() if makers}
         exclusive = [r for r in self.held if r[0] == "mutex" or (r[0] == "rwlock" and not r[2])]
         for name, holder, _, _ in exclusive:
             assert rows[name].holders == (holder.pid,)
@@ -223,14 +261,15 @@ class Locking(RuleBasedStateMachine):
             assert set(row.holders) == {r[1].pid for r in self.held if r[0] == name}
             assert len(row.waiters) == sum(r[0] == name for r in self.asked.values())
         taken = sum(request[3] for request in self.held if request[0] == "semaphore")
-        assert rows["semaphore"].available == 3 - taken
+        assert "semaphore" not in rows or rows["semaphore"].available == 3 - taken
 
     def teardown(self) -> None:
-        """When all have died, every lock is free."""
+        """When all have died, no lock is left."""
         for pid in range(1, 5):
             self.die(pid)
         assert not self.asked
         assert not self.held
+        assert self.table.rows() == ()
 
 
 TestLocking = Locking.TestCase
