@@ -27,8 +27,10 @@ def test_the_wheel_holds_the_packages_and_nothing_else(tmp_path: Path) -> None:
         names = archive.namelist()
     tops = {name.split("/")[0] for name in names}
     assert all(top.startswith("lingos") for top in tops), tops
-    shipped = {top for top in tops if not top.endswith(".dist-info")}
+    shipped = {top for top in tops if not top.endswith((".dist-info", ".data"))}
     assert {f"{top}/py.typed" for top in shipped} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
+    kernelspec = "share/jupyter/kernels/lingos/kernel.json"
+    assert any(name.endswith(f".data/data/{kernelspec}") for name in names)
     kit = "lingos_kernel/testing/"  # the test kit for plugin authors is shipped
     assert [name for name in names if "test" in name and not name.startswith(kit)] == []
