@@ -195,8 +195,9 @@ class Trial:
     # Operations
 
     def _plan(self) -> dict[int, str]:
-        """Which fault comes before which operation."""
-        rng, plan = Random(f"faults:{self.seed}"), {}
+        """Which fault comes before which operation; none takes another's place."""
+        rng = Random(f"faults:{self.seed}")
+        plan: dict[int, str] = {}
         last_life = self.operations * 3 // 5
         for fault, each, until in (
             ("engine killed", 250, self.operations),
@@ -206,7 +207,8 @@ class Trial:
             ("kernel killed", 1200, last_life),
         ):
             for _ in range(max(1, self.operations // each)):
-                plan[rng.randrange(self.operations // 10, until)] = fault
+                free = [n for n in range(self.operations // 10, until) if n not in plan]
+                plan[rng.choice(free)] = fault
         return plan
 
     async def _work(self, actor: Actor, plan: dict[int, str]) -> None:
@@ -260,8 +262,7 @@ class Trial:
     # Faults
 
     async def _break(self, fault: str, rng: Random, actor: Actor) -> None:
-        if not self.kernel.up.is_set():
-            return
+        await self.kernel.up.wait()
         self.faults[fault] += 1
         match fault:
             case "engine killed" | "engine stopped":
