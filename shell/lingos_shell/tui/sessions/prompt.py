@@ -1,19 +1,80 @@
-"""The line (or lines) where a person types."""
+"""The line (or lines) where a person types, and the menu of what could stand there."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual import events
+from textual import events, on, work
 from textual.binding import Binding, BindingType
+from textual.content import Content
 from textual.message import Message
-from textual.widgets import TextArea
+from textual.widgets import OptionList, TextArea
+from textual.widgets.option_list import Option
 
-MAX_ROWS = 8
+from lingos_shell.tui.spans import clean
+
+if TYPE_CHECKING:
+    from lingos_shell.language.completion import Completion
+
+Completer = Callable[[str], Awaitable["list[Completion]"]]
+"""What could stand at the end of a text."""
+MAX_OFFERS = 100
+MAX_HISTORY = 1000
+
+
+class CompletionMenu(OptionList, can_focus=False):
+    """What could stand at the cursor; the keys stay with the prompt."""
+
+    DEFAULT_CSS = """
+    CompletionMenu, CompletionMenu:focus {
+        display: none; height: auto; max-height: 9; border: none; padding: 0 1;
+        background: $surface; scrollbar-size-vertical: 1;
+    }
+    CompletionMenu.open { display: block; }
+    CompletionMenu > .option-list--option { padding: 0 1; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__(id="completions")
+        self.offers: list[Completion] = []
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is shown."""
+        return self.has_class("open")
+
+    def offer(self, offers: Sequence[Completion]) -> None:
+        """Show these; none closes."""
+        self.offers = list(offers[:MAX_OFFERS])
+        self.clear_options()
+        width = min(max((len(offer.text) for offer in self.offers), default=0), 40)
+        self.add_options(
+            [Option(_line(offer, width)) for offer in self.offers]
+        )
+        self.set_class(bool(self.offers), "open")
+        self.highlighted = 0 if self.offers else None
+
+    def close(self) -> None:
+        """Offer nothing."""
+        self.offer([])
+
+    @property
+    def chosen(self) -> Completion | None:
+        """The highlighted one."""
+        if not self.is_open or self.highlighted is None:
+            return None
+        return self.offers[self.highlighted]
+
+
+def _line(offer: Completion, width: int) -> Content:
+    text = clean(offer.text)
+    about = clean(offer.help or offer.kind)
+    return Content.assemble(f"{text:<{width}}  ", (about, "$foreground 55%"))
 
 
 class Prompt(TextArea):
-    """Enter sends, Ctrl+J (or Shift+Enter) begins a new line, Up and Down recall what was sent."""
+    """Enter sends, Ctrl+J begins a new line, Tab completes, Up and Down recall what was sent."""
 
     HELP_TITLE = "The prompt"
 
@@ -21,11 +82,17 @@ class Prompt(TextArea):
         Binding("ctrl+j,shift+enter,alt+enter", "newline", "New line", show=False,
                 id="prompt.newline"),
         Binding("enter", "send", "Send", show=False, priority=True, id="prompt.send"),
+        Binding("tab", "complete", "Complete; in an empty prompt: to the scheduler", show=False,
+                id="prompt.complete"),
+        Binding("pageup", "scroll(-1)", "Scroll the transcript up", show=False, id="prompt.page_up"),
+        Binding("pagedown", "scroll(1)", "Scroll the transcript down", show=False,
+                id="prompt.page_down"),
     ]  # fmt: skip
     DEFAULT_CSS = """
     Prompt {
         height: auto; max-height: 10; min-height: 3; border: round $border-blurred;
         background: $background; padding: 0 1; scrollbar-size-vertical: 1;
+        border-title-color: $accent; border-subtitle-color: $foreground 55%;
     }
     Prompt:focus { border: round $border; background: $background; }
     """
@@ -37,19 +104,44 @@ class Prompt(TextArea):
             super().__init__()
             self.text = text
 
-    def __init__(self, **widget: Any) -> None:
+    class Scrolled(Message):
+        """Raised when the transcript is to be scrolled by a page, up (-1) or down (1)."""
+
+        def __init__(self, by: int) -> None:
+            super().__init__()
+            self.by = by
+
+    def __init__(
+        self, *, menu: CompletionMenu | None = None, complete: Completer | None = None, **widget: Any
+    ) -> None:
         super().__init__(
             compact=False, highlight_cursor_line=False, tab_behavior="focus",
             placeholder="Ask something …", **widget,
         )  # fmt: skip
+        self._menu = menu
+        self._completer = complete
         self._sent: list[str] = []
         self._recalled = 0
 
+    def remember(self, texts: Iterable[str]) -> None:
+        """Texts that Up recalls, as if they had been sent before all others."""
+        self._sent = [*texts, *self._sent][-MAX_HISTORY:]
+        self._recalled = len(self._sent)
+
+    def fill(self, text: str) -> None:
+        """Let a person go on with a text."""
+        self.text = text
+        self.move_cursor(self.document.end)
+        self.focus()
+
     def action_send(self) -> None:
-        """Hand the text over and begin anew."""
+        """Hand the text over and begin anew; with the menu open, take what is chosen there."""
+        if self._menu is not None and (chosen := self._menu.chosen):
+            self._take(chosen)
+            return
         text = self.text
         if text.strip():
-            self._sent.append(text)
+            self._sent = [*self._sent, text][-MAX_HISTORY:]
             self._recalled = len(self._sent)
             self.text = ""
             self.post_message(self.Sent(text))
@@ -58,13 +150,75 @@ class Prompt(TextArea):
         """Begin a new line."""
         self.insert("\n")
 
+    def action_scroll(self, by: int) -> None:
+        """Scroll the transcript, whose keys these are while a message is typed."""
+        self.post_message(self.Scrolled(by))
+
+    # Completion
+
+    def action_complete(self) -> None:
+        """Offer what could stand here; with the menu open, take what is chosen there."""
+        if self._menu is not None and (chosen := self._menu.chosen):
+            self._take(chosen)
+        elif self._completer is None or not self._before_cursor().strip():
+            self.screen.focus_next()
+        else:
+            self._look_up(leaves=True)
+
+    @work(exclusive=True, group="completion", exit_on_error=False)
+    async def _look_up(self, *, leaves: bool = False) -> None:
+        """Ask for proposals; a text that nothing fits to lets Tab `leave` the prompt."""
+        assert self._completer is not None and self._menu is not None
+        text = self._before_cursor()
+        offers = await self._completer(text)
+        if text != self._before_cursor():
+            return
+        if len(offers) == 1 and leaves:
+            self._take(offers[0])
+        elif not offers and leaves:
+            self.screen.focus_next()
+        else:
+            self._menu.offer(offers)
+
+    def _before_cursor(self) -> str:
+        return self.get_text_range((0, 0), self.cursor_location)
+
+    def _take(self, offer: Completion) -> None:
+        assert self._menu is not None
+        self._menu.close()
+        start = self.document.get_location_from_index(offer.start)
+        self.replace(offer.text, start, self.cursor_location, maintain_selection_offset=False)
+
+    @on(TextArea.Changed)
+    def _follow(self) -> None:
+        """An open menu follows what is typed."""
+        if self._menu is not None and self._menu.is_open:
+            self._look_up()
+
+    # Keys
+
     def on_key(self, event: events.Key) -> None:
-        """At the edges of the text, Up and Down recall what was sent."""
+        """In the menu Up and Down choose; at the edges of the text they recall what was sent."""
+        if self._menu is not None and self._menu.is_open:
+            self._key_in_menu(self._menu, event)
+            return
         row = self.cursor_location[0]
         if event.key == "up" and row == 0:
             self._recall(-1, event)
         elif event.key == "down" and row == self.document.line_count - 1:
             self._recall(1, event)
+
+    def _key_in_menu(self, menu: CompletionMenu, event: events.Key) -> None:
+        if event.key == "up":
+            menu.action_cursor_up()
+        elif event.key == "down":
+            menu.action_cursor_down()
+        elif event.key == "escape":
+            menu.close()
+        else:
+            return
+        event.stop()
+        event.prevent_default()
 
     def _recall(self, by: int, event: events.Key) -> None:
         place = self._recalled + by
