@@ -27,6 +27,7 @@ from lingos_kernel.engine.residency import Residency
 from lingos_kernel.errors import LingOSError
 from lingos_kernel.models.catalogue import DEFAULTS, CatalogueEntry
 from lingos_kernel.models.store import ModelStore
+from lingos_kernel.plugin_switches import PluginSwitches
 from lingos_kernel.plugins import PluginHost
 from lingos_kernel.processes import ProcessTable
 from lingos_kernel.processes.context_store import ContextStore
@@ -76,7 +77,7 @@ class Kernel:
         self.started_s = time.time()
         self._given_engine, self._given_store, self._broker = engine, store, broker
         self._tasks: set[asyncio.Task[Any]] = set()
-        self.plugins = PluginHost(config.plugins)
+        self.plugins = PluginHost(config.plugins, switches=PluginSwitches.at(config.paths))
         self.models, self.drivers = Registry("model"), Registry("driver")
         self.policies, self.services = Registry("scheduling policy"), Registry("service")
         self.table = SyscallTable()
@@ -279,6 +280,7 @@ class Kernel:
             contexts=self.contexts,
             policies=self.policies.items,
             snapshot=self.snapshot,
+            audit=self.audit,
         )
 
     async def _start_engine(self) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 MAX_SOCKET_BYTES = 103
 """The longest path of a Unix socket that every system takes."""
+LOG_NAME = "kernel.log"
+"""The kernel's log, in the state folder."""
 
 
 @dataclass(frozen=True, slots=True)

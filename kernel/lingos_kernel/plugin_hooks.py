@@ -6,7 +6,8 @@ import asyncio
 import inspect
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -39,6 +40,21 @@ class HookTime:
     errors: int
 
 
+@dataclass(frozen=True, slots=True)
+class HookRun:
+    """One call of a hook."""
+
+    plugin: str
+    hook: str
+    syscall: str
+    """The call around which it was; empty for startup and shutdown."""
+    seconds: float
+    error: str
+
+
+HookWatcher = Callable[[HookRun], None]
+
+
 @dataclass(slots=True)
 class _Tally:
     calls: int = 0
@@ -68,6 +84,16 @@ class HookCaller:
         self._threads: dict[str, LimitedThread] = {}
         self._clock = clock
         self._tallies: dict[tuple[str, str], _Tally] = {}
+        self._watchers: tuple[HookWatcher, ...] = ()
+
+    @contextmanager
+    def watched(self, watcher: HookWatcher) -> Iterator[None]:
+        """Tell the watcher of each call, on whatever thread it was; it must return at once."""
+        self._watchers = (*self._watchers, watcher)
+        try:
+            yield
+        finally:
+            self._watchers = tuple(each for each in self._watchers if each is not watcher)
 
     def times(self) -> list[HookTime]:
         """What each hook of each plugin has cost, the dearest first."""
@@ -153,17 +179,23 @@ class HookCaller:
     def _call(self, hook: Hook, **arguments: Any) -> Any:
         """What the hook returns; None when it fails. A `LingOSError` is raised on."""
         tally = self._tallies.setdefault((hook.plugin, hook.name), _Tally())
-        begun = self._clock()
+        begun, failure = self._clock(), ""
         try:
             return hook.function(*[arguments[name] for name in hook.takes])
-        except LingOSError:
+        except LingOSError as error:
+            failure = str(error)
             raise
         except BaseException as error:  # noqa: BLE001  SystemExit too: a plugin must not end the app
+            failure = f"{type(error).__name__}: {error}"
             self._note(hook, error)
             return None
         finally:
+            took_s = self._clock() - begun
             tally.calls += 1
-            tally.seconds += self._clock() - begun
+            tally.seconds += took_s
+            for tell in self._watchers:
+                name = getattr(arguments.get("info"), "name", "")
+                tell(HookRun(hook.plugin, hook.name, name, took_s, failure))
 
     def _note(self, hook: Hook, error: BaseException) -> None:
         tally = self._tallies.setdefault((hook.plugin, hook.name), _Tally())

@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -19,9 +20,9 @@ import pluggy
 
 from lingos_kernel import hookspecs
 from lingos_kernel.config import PluginsConfig
-from lingos_kernel.errors import LingOSError, PluginError, PluginFailed
+from lingos_kernel.errors import ConfigError, LingOSError, PluginError, PluginFailed
 from lingos_kernel.names import did_you_mean
-from lingos_kernel.plugin_hooks import Hook, HookCaller, HookTime
+from lingos_kernel.plugin_hooks import Hook, HookCaller, HookTime, HookWatcher
 from lingos_kernel.plugin_limits import TimedOutError, run_limited
 from lingos_kernel.plugin_records import (
     BUILT_IN,
@@ -31,6 +32,8 @@ from lingos_kernel.plugin_records import (
     find_plugins,
     import_plugin,
 )
+from lingos_kernel.plugin_register import Additions
+from lingos_kernel.plugin_switches import PluginSwitches
 from lingos_kernel.registry import Sink
 
 log = logging.getLogger(__name__)
@@ -49,11 +52,13 @@ class PluginHost:
         self,
         settings: PluginsConfig,
         *,
+        switches: PluginSwitches | None = None,
         find: Callable[[], list[Candidate]] = find_plugins,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Nothing is looked for or imported yet."""
+        """Nothing is looked for or imported yet. `switches`: what a person turned on or off."""
         self._settings = settings
+        self.switches = switches or PluginSwitches()
         self._find = find
         self._caller = HookCaller(
             on_error=self._note_error,
@@ -67,6 +72,7 @@ class PluginHost:
         self._sinks: dict[str, Sink] = {}
         self._records: dict[tuple[str, str], PluginRecord] = {}
         self._started: set[str] = set()
+        self._kernel: Any = None
         self._change = threading.RLock()
         self._before: list[Hook] = []
         self._after: list[Hook] = []
@@ -80,19 +86,29 @@ class PluginHost:
     def available(self) -> list[PluginRecord]:
         """Every installed plugin, as loaded or not; imports none."""
         with self._change:
-            known = dict(self._records)
-            for candidate in self._discover():
+            known, found = dict(self._records), self._discover()
+            wanted = self._wanted(found)
+            for candidate in found:
                 key = (candidate.name, candidate.distribution)
-                known.setdefault(key, self._record_unloaded(candidate))
+                known.setdefault(key, self._record_unloaded(candidate, wanted))
         return sorted(known.values(), key=lambda r: (r.distribution != BUILT_IN, r.name))
 
     def records(self) -> list[PluginRecord]:
         """As `available`."""
         return self.available()
 
+    def is_wanted(self, name: str) -> bool:
+        """Whether an installed plugin is loaded at the next start."""
+        wanted = self._wanted(self._discover())
+        return wanted is None or name in wanted
+
     def times(self) -> list[HookTime]:
         """What each hook of each plugin has cost, the dearest first."""
         return self._caller.times()
+
+    def watched(self, watcher: HookWatcher) -> AbstractContextManager[None]:
+        """Tell the watcher of each call of a hook, on whatever thread, while the block runs."""
+        return self._caller.watched(watcher)
 
     # Registering
 
@@ -124,9 +140,9 @@ class PluginHost:
 
         Never raises for a plugin: see the records that it returns. Blocks while they import.
         """
-        wanted = self._settings.load if names is None else tuple(names)
         with self._change:
             found = self._discover()
+            wanted = self._wanted(found) if names is None else tuple(names)
             chosen, left, missing = choose(found, wanted)
             if names is None:
                 for candidate in left:
@@ -158,19 +174,28 @@ class PluginHost:
 
     # Hooks while running
 
-    async def startup(self, kernel: Any) -> None:
-        """Call `lingos_startup` of each plugin that has not been started."""
+    async def startup(self, kernel: Any = None) -> None:
+        """Call `lingos_startup` of each plugin that has not been started.
+
+        The first call names the kernel; later ones (a plugin has been turned on) need not.
+        """
+        self._kernel = kernel or self._kernel
         for name, _ in self._manager.list_name_plugin():
             if name not in self._started:
                 self._started.add(name)
-                await self._caller.run(self._hooks("lingos_startup", name), kernel=kernel)
+                await self._caller.run(self._hooks("lingos_startup", name), kernel=self._kernel)
 
     async def shutdown(self, kernel: Any) -> None:
         """Call `lingos_shutdown` of each plugin that was started, the last one first."""
+        self._kernel = kernel
         for name, _ in reversed(self._manager.list_name_plugin()):
-            if name in self._started:
-                self._started.discard(name)
-                await self._caller.run(self._hooks("lingos_shutdown", name), kernel=kernel)
+            await self.end(name)
+
+    async def end(self, name: str) -> None:
+        """Call `lingos_shutdown` of one plugin that was started."""
+        if name in self._started:
+            self._started.discard(name)
+            await self._caller.run(self._hooks("lingos_shutdown", name), kernel=self._kernel)
 
     def before_syscall(self, info: Any, context: Any, arguments: dict[str, Any]) -> dict[str, Any]:
         """The arguments after each plugin has seen them; raises the refusal of a plugin."""
@@ -189,8 +214,17 @@ class PluginHost:
             log.exception("installed plugins cannot be listed")
             return []
 
-    def _record_unloaded(self, candidate: Candidate) -> PluginRecord:
-        wanted = self._settings.load
+    def _wanted(self, found: list[Candidate]) -> tuple[str, ...] | None:
+        """What the settings and the switches say; None: all."""
+        try:
+            return self.switches.wanted(self._settings.load, (c.name for c in found))
+        except ConfigError as error:  # a broken file must not stop the kernel
+            log.error("%s", error)
+            return self._settings.load
+
+    def _record_unloaded(
+        self, candidate: Candidate, wanted: tuple[str, ...] | None
+    ) -> PluginRecord:
         is_wanted = wanted is None or candidate.name in wanted
         return candidate.record("available" if is_wanted else "disabled")
 
@@ -285,12 +319,12 @@ class PluginHost:
             if (sink := self._sinks.get(kind)) is None:
                 continue
             for hook in self._hooks(f"lingos_register_{kind}", name):
-                register = _Register()
+                register = Additions()
                 self._run_register_hook(hook, register)
                 register.hand_over(sink, name)
                 self._note_registered(name, kind, register)
 
-    def _run_register_hook(self, hook: Hook, register: _Register) -> None:
+    def _run_register_hook(self, hook: Hook, register: Additions) -> None:
         """Let a plugin fill `register`, within the time limit unless it is built in."""
         act = partial(hook.function, *[register for _ in hook.takes])
         record = self._record(hook.plugin)
@@ -303,7 +337,7 @@ class PluginHost:
         self._change_record(hook.plugin, import_s=took_s, slow=took_s > self._settings.slow_s)
         outcome.result()
 
-    def _note_registered(self, name: str, kind: str, register: _Register) -> None:
+    def _note_registered(self, name: str, kind: str, register: Additions) -> None:
         record = self._record(name)
         assert record is not None
         if register.problems and record.distribution == BUILT_IN:
@@ -358,24 +392,3 @@ class PluginHost:
     def _note_error(self, plugin: str, text: str) -> None:
         with self._change:
             self._change_record(plugin, error=f"plugin {plugin}: {text}")
-
-
-class _Register(hookspecs.Register):
-    """What a plugin's register hook adds to; handed over when the hook has ended."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-        self.problems: list[str] = []
-        self._added: list[tuple[Any, str | None]] = []
-
-    def add(self, item: Any, /, *, name: str | None = None) -> None:
-        """Register one item under its own name, or the given one; see `PluginRecord.error`."""
-        self._added.append((item, name))
-
-    def hand_over(self, sink: Sink, owner: str) -> None:
-        """Give the items to the sink; one that it refuses leaves the others alone."""
-        for item, name in self._added:
-            try:
-                self.names.append(sink.add(item, owner=owner, name=name))
-            except PluginError as error:
-                self.problems.append(str(error))

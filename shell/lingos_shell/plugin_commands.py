@@ -14,11 +14,13 @@ def load_plugin_commands(invocation: Invocation) -> Mapping[str, Any]:
     Only called for a name that is not built in, so that no other command pays for plugins. What a
     broken plugin did is in `lingos plugins`; the others' commands work.
     """
+    from lingos_kernel.plugin_switches import PluginSwitches
     from lingos_kernel.plugins import PluginHost
     from lingos_kernel.registry import Registry
 
     commands = Registry("command")
-    host = PluginHost(invocation.config().plugins)
+    config = invocation.config()
+    host = PluginHost(config.plugins, switches=PluginSwitches.at(config.paths))
     host.attach("commands", commands)
     host.load()
     return commands.items
@@ -26,11 +28,13 @@ def load_plugin_commands(invocation: Invocation) -> Mapping[str, Any]:
 
 def load_plugin_loaders(invocation: Invocation) -> Mapping[str, Any]:
     """Import the installed plugins and collect their loaders (`@name:what`) by name."""
+    from lingos_kernel.plugin_switches import PluginSwitches
     from lingos_kernel.plugins import PluginHost
     from lingos_kernel.registry import Registry
 
     loaders = Registry("loader")
-    host = PluginHost(invocation.config().plugins)
+    config = invocation.config()
+    host = PluginHost(config.plugins, switches=PluginSwitches.at(config.paths))
     host.attach("loaders", loaders)
     host.load()
     return loaders.items

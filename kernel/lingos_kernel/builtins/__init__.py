@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from lingos_kernel.builtins.audit import AuditSyscalls
 from lingos_kernel.builtins.context import ContextSyscalls
 from lingos_kernel.builtins.jobs import JobSyscalls
 from lingos_kernel.builtins.llm import LlmSyscalls
@@ -13,6 +14,7 @@ from lingos_kernel.builtins.memory import MemSyscalls
 from lingos_kernel.builtins.model import ModelSyscalls
 from lingos_kernel.builtins.model_keep import ModelKeepSyscalls
 from lingos_kernel.builtins.mq import MqSyscalls
+from lingos_kernel.builtins.plugin import PluginSyscalls
 from lingos_kernel.builtins.proc import ProcSyscalls
 from lingos_kernel.builtins.services import Services
 from lingos_kernel.builtins.system import SysSyscalls
@@ -53,5 +55,7 @@ BUILTINS: Mapping[str, Callable[[Services], Any]] = {
     "job": _maker(JobSyscalls),
     "thread": _maker(ThreadSyscalls),
     "sys": _maker(SysSyscalls),
+    "plugin": _maker(PluginSyscalls),
+    "audit": _maker(AuditSyscalls),
 }
 """The plugin of each room, by name."""

@@ -26,6 +26,7 @@ from lingos_kernel.queue.broker import Broker
 from lingos_kernel.queue.mailbox import Mailboxes
 from lingos_kernel.queue.topics import Topics
 from lingos_kernel.scheduling.policy import Policy
+from lingos_kernel.security.audit import AuditLog
 from lingos_kernel.syscalls.dispatch import Dispatcher
 from lingos_kernel.syscalls.spec import Context
 from lingos_kernel.syscalls.table import SyscallTable
@@ -64,6 +65,7 @@ class Services:
     policies: Mapping[str, type[Policy]]
     """The scheduling policies of plugins, by name."""
     snapshot: Callable[[], Awaitable[Snapshot]]
+    audit: AuditLog
 
 
 def pull_progress(context: Context) -> Callable[[PullProgress], None]:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from lingos_kernel.errors import KernelUnavailable
+from lingos_kernel.paths import LOG_NAME
 
 if TYPE_CHECKING:
     from lingos_kernel.config import Config
 
 START_S = 60.0
-LOG_NAME = "kernel.log"
 LOG_TAIL_LINES = 12
 READY = b"1"
 

@@ -59,6 +59,12 @@ class Trace:
             run_s=call.run_s,
         )
 
+    def tell(self, line: dict[str, Any]) -> None:
+        """Put in a line that is about no call."""
+        self._dropped += len(self._lines) == self._lines.maxlen
+        self._lines.append(line)
+        self._arrived.set()
+
     def close(self) -> None:
         """Nothing more comes: the reader gets what is there."""
         self._is_closed = True
@@ -79,8 +85,7 @@ class Trace:
                 await self._arrived.wait()
 
     def _add(self, event: str, call: Call, **facts: Any) -> None:
-        self._dropped += len(self._lines) == self._lines.maxlen
-        self._lines.append(
+        self.tell(
             {
                 "event": event,
                 "time_s": time.time(),
@@ -92,7 +97,6 @@ class Trace:
                 **facts,
             }
         )
-        self._arrived.set()
 
 
 def process_of(call: Call) -> int:

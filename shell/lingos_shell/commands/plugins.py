@@ -49,9 +49,11 @@ def command(invocation: Invocation, *, load: bool) -> None:
 
 def installed(config: Config) -> list[Plugin]:
     """The plugins that the package metadata names; imports none of them."""
+    from lingos_kernel.plugin_switches import PluginSwitches
     from lingos_kernel.plugins import PluginHost
 
-    return [asdict(record) for record in PluginHost(config.plugins).available()]
+    host = PluginHost(config.plugins, switches=PluginSwitches.at(config.paths))
+    return [asdict(record) for record in host.available()]
 
 
 def render(plugins: Iterable[Plugin]) -> Table:

@@ -17,22 +17,23 @@ from lingos_shell.tui.key_bar import KeyBar
 from lingos_shell.tui.title import TitleBar
 
 if TYPE_CHECKING:
-    from lingos_kernel.config import PluginsConfig
+    from lingos_kernel.config import Config
     from lingos_shell.tui.app import LingOSApp
 
 PaneFactory = Callable[["LingOSApp"], Widget]
 
 
-def load_plugin_panes(config: PluginsConfig) -> Mapping[str, PaneFactory]:
+def load_plugin_panes(config: Config) -> Mapping[str, PaneFactory]:
     """Import the installed plugins and collect their panes by name; blocks.
 
     What a broken plugin did is in `lingos plugins`; the others' panes work.
     """
+    from lingos_kernel.plugin_switches import PluginSwitches
     from lingos_kernel.plugins import PluginHost
     from lingos_kernel.registry import Registry
 
     panes = Registry("pane")
-    host = PluginHost(config)
+    host = PluginHost(config.plugins, switches=PluginSwitches.at(config.paths))
     host.attach("panes", panes)
     host.load()
     return panes.items

@@ -61,7 +61,7 @@ def _run(
     def load_panes() -> Mapping[str, PaneFactory]:
         from lingos_shell.tui.plugin_panes import load_plugin_panes
 
-        return load_plugin_panes(config.plugins)
+        return load_plugin_panes(config)
 
     app = kind(
         connect,
