@@ -81,7 +81,7 @@ class Prompt(TextArea):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+j,shift+enter,alt+enter", "newline", "New line", show=False,
                 id="prompt.newline"),
-        Binding("enter", "send", "Send", show=False, priority=True, id="prompt.send"),
+        Binding("enter", "send", "Send", show=False, id="prompt.send"),
         Binding("tab", "complete", "Complete; in an empty prompt: to the scheduler", show=False,
                 id="prompt.complete"),
         Binding("pageup", "scroll(-1)", "Scroll the transcript up", show=False, id="prompt.page_up"),
@@ -197,7 +197,22 @@ class Prompt(TextArea):
 
     # Keys
 
-    def on_key(self, event: events.Key) -> None:
+    async def _on_key(self, event: events.Key) -> None:
+        """Send where that key is pressed, behind the characters that were typed before it.
+
+        A binding with priority would overtake those that are still on their way to this widget.
+        """
+        bound = None if event.is_printable else self.screen.active_bindings.get(event.key)
+        if bound and bound.node is self and bound.binding.action in ("send", "newline"):
+            event.stop()
+            event.prevent_default()
+            await self.run_action(bound.binding.action)
+            return
+        self._move(event)
+        if not event._no_default_action:
+            await super()._on_key(event)
+
+    def _move(self, event: events.Key) -> None:
         """In the menu Up and Down choose; at the edges of the text they recall what was sent."""
         if self._menu is not None and self._menu.is_open:
             self._key_in_menu(self._menu, event)
