@@ -210,6 +210,7 @@ def test_an_interrupt_stops_the_answer_alone(notebook: Notebook, way: str) -> No
     reply, messages = notebook.run(f"{LONG}", on_output=interrupt)
     assert sent_s
     assert (reply["status"], reply["ename"]) == ("error", "KeyboardInterrupt")
+    assert reply["traceback"] == ["KeyboardInterrupt: stopped"]
     assert "(stopped)" in markdown(messages)
     last = [m for m in messages if m["msg_type"] == "update_display_data"][-1]
     assert last["content"]["metadata"]["lingos"]["interrupted"] is True
