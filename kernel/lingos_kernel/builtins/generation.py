@@ -92,10 +92,9 @@ class Generator:
                 tenant=context.principal.tenant,
                 share=context.principal.prefix_share,
                 hold_id=hold_id,
+                is_paused=self._requests.is_held(pid),
             )
             outputs = self._engine.generate(request)
-            if self._requests.is_held(pid):
-                self._engine.pause(request_id)
             self._processes.charge(pid, tokens=prompt_tokens)
             try:
                 async for output in outputs:

@@ -146,10 +146,10 @@ class BudgetedEngine:
 
     def set_priority(self, request_id: str, priority: int) -> None:
         """Renice; unknown (finished) requests are ignored."""
+        if request := self._requests.get(request_id):
+            self._requests[request_id] = replace(request, priority=priority)
         if claim := self.keeper.claims.get(request_id):
             claim.priority = priority
-            request = self._requests[request_id]
-            self._requests[request_id] = replace(request, priority=priority)
             self.keeper.pump()
         else:
             self.inner.set_priority(request_id, priority)
@@ -179,6 +179,10 @@ class BudgetedEngine:
         self._hold(request_id, False)
 
     def _hold(self, request_id: str, is_held: bool) -> None:
+        # One that has its model, but did not reach the engine yet, takes it along.
+        request = self._requests.get(request_id)
+        if isinstance(request, Generate):
+            self._requests[request_id] = replace(request, is_paused=is_held)
         if claim := self.keeper.claims.get(request_id):
             claim.is_held = is_held
             self.keeper.pump()
@@ -196,7 +200,13 @@ class BudgetedEngine:
         self._check_new(request_id)
         self._requests[request_id] = request
         try:
-            await self.keeper.acquire(request_id, model, tenant=tenant, priority=request.priority)
+            await self.keeper.acquire(
+                request_id,
+                model,
+                tenant=tenant,
+                priority=request.priority,
+                is_held=isinstance(request, Generate) and request.is_paused,
+            )
             try:
                 yield self._clock() - began_s
             finally:

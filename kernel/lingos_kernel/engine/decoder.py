@@ -244,8 +244,7 @@ class Decoder:
         """Take in a request; raises a `LingOSError` when it cannot be served."""
         if command.request_id in self.roster.requests:
             raise InvalidArguments(f"the request id {command.request_id} is in use")
-        place = self.roster.holds.claim(command.hold_id, command.tenant)
-        request = self._intake.request(command, self._clock(), place)
+        request = self._intake.request(command, self._clock())
         known = list(command.output_ids) + [()] * (command.params.n - len(command.output_ids))
         choices = [
             self._intake.sequence(request, choice, outputs) for choice, outputs in enumerate(known)
@@ -254,7 +253,11 @@ class Decoder:
         # ends its prompt.
         if not command.output_ids:
             choices, request.unborn = choices[:1], choices[1:]
+        # From here on it is taken in: the hold of a refused request would never end.
+        request.place = self.roster.holds.claim(command.hold_id, command.tenant) or request.place
         self.roster.add(request, choices)
+        if command.is_paused:
+            self.roster.pause(request)
         for sequence in choices:
             reason = self._intake.known_end(sequence)
             if reason:
@@ -278,6 +281,8 @@ class Decoder:
         for child in children:
             self.roster.branch(origin, child)
             self._emit(child)
+            if reason := self._intake.known_end(child):  # by limits of its own
+                self._finish(child, reason)
         return self._events()
 
     def hold(self, command: HoldPages) -> list[Event]:

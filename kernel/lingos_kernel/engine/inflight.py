@@ -114,7 +114,9 @@ class Generation(Work):
         self, request: Generate, now_s: float, *, parent: Generation | None = None
     ) -> None:
         """With a `parent` it is a branch, not yet confirmed by the engine."""
-        super().__init__(request)
+        # What is paused is not sent: no engine has to know of it.
+        super().__init__(replace(request, is_paused=False) if request.is_paused else request)
+        self.is_held = request.is_paused
         self.mailbox = Mailbox()
         self.tokens: list[list[int]] = [list(ids) for ids in request.output_ids]
         self.tokens += [[] for _ in range(request.params.n - len(self.tokens))]

@@ -49,11 +49,8 @@ class Intake:
         self._page_bytes = page_bytes
         self._orders = 0
 
-    def request(self, command: Generate, arrival_s: float, place: Place | None = None) -> Request:
-        """The request of a command; raises a `LingOSError` when it cannot be served.
-
-        `place`: in line, of the turn that it follows.
-        """
+    def request(self, command: Generate, arrival_s: float) -> Request:
+        """The request of a command; raises a `LingOSError` when it cannot be served."""
         check_sampling(command.params, vocabulary=self._vocabulary)
         self._check_tokens(command)
         limit = self._limit(command)
@@ -61,7 +58,7 @@ class Intake:
         return Request(
             command=command,
             arrival_s=arrival_s,
-            place=place or Place(arrival_s, self._orders),
+            place=Place(arrival_s, self._orders),
             priority=command.priority,
             limit=limit,
         )
@@ -106,6 +103,7 @@ class Intake:
             priority=parent.priority,
             output_ids=(),
             hold_id="",
+            is_paused=False,
         )
         command = replace(command, params=replace(command.params, prompt_logprobs=None))
         request = self.request(command, arrival_s)

@@ -125,6 +125,8 @@ class Generate(Message, frozen=True):
     """Tokens that each choice already has (resume after the engine died): nothing is sent twice."""
     hold_id: str = ""
     """The hold that it goes on from: it takes the pages over, and the place in line."""
+    is_paused: bool = False
+    """Begin paused, as if `Pause` had come with it."""
 
 
 class Embed(Message, frozen=True):

@@ -122,10 +122,12 @@ class WeightsKeeper:
         """Whether the model is in memory, or can be brought there."""
         return name in self._known or name in self.weights.residents
 
-    async def acquire(self, user: str, model: str, *, tenant: str, priority: int) -> None:
+    async def acquire(
+        self, user: str, model: str, *, tenant: str, priority: int, is_held: bool = False
+    ) -> None:
         """Wait until a model is in memory; from then on it is used by `user`, until `release`.
 
-        Raises `UnknownModel`, `OutOfMemory` with the sums when there can be no room, and what
+        `is_held`: the claim begins paused. Raises `UnknownModel`, `OutOfMemory` with the sums when there can be no room, and what
         loading raises.
         """
         self.sync()
@@ -133,7 +135,8 @@ class WeightsKeeper:
             raise UnknownModel(f"the model {model} is not loaded", hint="load it first")
         now_s = self.clock()
         need_bytes = self._need_bytes(model)
-        claim = Claim(user, model, need_bytes, tenant, priority, now_s, next(self._orders))
+        order = next(self._orders)
+        claim = Claim(user, model, need_bytes, tenant, priority, now_s, order, is_held)
         granted = self._granted[user] = asyncio.get_running_loop().create_future()
         self.claims.add(claim)
         self.pump()

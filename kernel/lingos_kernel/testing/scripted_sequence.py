@@ -48,7 +48,7 @@ class ScriptedSequence:
         self.choice = choice
         self.priority = request.priority
         self.arrived_s = now_s
-        self.is_paused = False
+        self.is_paused = request.is_paused
         self.is_finished = False
         self._request = request
         self._params = request.params
@@ -78,6 +78,7 @@ class ScriptedSequence:
             params=params,
             priority=self.priority,
             output_ids=(tuple(self._tokens),) * params.n,
+            is_paused=False,
         )
         branches = [
             ScriptedSequence(

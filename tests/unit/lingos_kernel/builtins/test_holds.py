@@ -258,3 +258,16 @@ async def test_agents_of_one_session_are_programs_of_their_own(kernel: Kernel) -
         await run(kernel, "llm.chat", pid, messages=[{"role": "user", "content": "found"}])
     programs = [request.program for request in said(kernel, Generate)]
     assert programs == [str(pid) for pid in (session, *agents)]
+
+
+async def test_a_stopped_agent_does_not_take_its_next_turn(kernel: Kernel, tool: Tool) -> None:
+    """Stopped while its tool runs, it waits with the answer until it is told to go on."""
+    pid = await opened(kernel)
+    chat = await asking(kernel, tool, pid)
+    await run(kernel, "proc.kill", pid=pid, signal="STOP")
+    tool.may_end.set()
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    assert len(said(kernel, Generate)) == 1
+    await run(kernel, "proc.kill", pid=pid, signal="CONT")
+    assert (await chat.result())["text"] == "Here it is."

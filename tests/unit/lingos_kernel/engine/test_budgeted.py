@@ -273,6 +273,25 @@ async def test_a_request_that_waits_can_be_reniced_and_paused() -> None:
         assert sent == {"a1": 0, "b1": 0, "c1": -5}
 
 
+async def test_a_pause_is_not_lost_on_the_way_to_the_engine() -> None:
+    """Before the request was begun, or after it got its model and before the engine got it."""
+    async with bench() as it:
+        request = Generate("a1", "a", (72, 105), SamplingParams(max_tokens=4), is_paused=True)
+        stream = it.engine.generate(request)
+        first = it.start(anext(stream))  # type: ignore[arg-type]
+        await it.until(lambda: it.waiting() == ["a1"])
+        assert not it.engine.models  # who is paused brings no model into memory
+        second = it.ask("a2")
+        await it.until(lambda: it.engine.keeper.residence("a").users == 1)
+        it.engine.pause("a2")
+        assert [output.text for output in await it.finish(it.start(anext(it.stream("a3"))))]  # type: ignore[arg-type]
+        assert not (first.done() or second.done())
+        it.engine.resume("a1")
+        it.engine.resume("a2")
+        await it.finish(first, second)
+        await stream.aclose()
+
+
 async def test_a_model_that_cannot_be_loaded_fails_its_requests_alone() -> None:
     """Each gets the error; another model is served."""
     async with bench() as it:

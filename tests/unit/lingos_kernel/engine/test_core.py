@@ -303,6 +303,18 @@ def test_a_fork_goes_on_from_the_middle(engine: Any) -> None:
     assert engine.last("same").usage.output_tokens == 7
 
 
+def test_a_branch_with_no_tokens_left_says_nothing(engine: Any) -> None:
+    """What its parent has said counts for its own limit; it ends at once, beside others."""
+    engine.generate("r", PROMPT, max_tokens=12, ignore_eos=True)
+    engine.generate("other", PROMPT[::-1], max_tokens=12, ignore_eos=True)
+    engine.step(5)
+    engine.send(Fork("r", "branch", SamplingParams(max_tokens=3, ignore_eos=True)))
+    assert engine.last("branch").finish_reason == "length"
+    engine.run()
+    assert engine.tokens("branch") == []
+    assert len(engine.tokens("r")) == len(engine.tokens("other")) == 12
+
+
 def test_a_branch_of_a_waiting_request_waits(tiny_llama: Path, drive: Drive) -> None:
     """A branch needs a place of its own; without one it says the same, later."""
     engine = drive(tiny_llama, max_running=1)

@@ -17,6 +17,7 @@ from lingos_kernel.engine.messages import (
     HoldPages,
     PagesHeld,
     ReleasePages,
+    Resume,
     SamplingParams,
     SetPolicy,
     SetPriority,
@@ -315,3 +316,26 @@ def test_holds_leak_nothing_and_block_nobody(engine: Any, script: list[tuple[Any
         engine.send(ReleasePages(f"h{held}"))
     engine.core.check_integrity()
     assert not roster_of(engine).ledger.used_pages
+
+
+def test_a_refused_turn_leaves_the_hold_to_its_time(engine: Any) -> None:
+    """A request that cannot be served takes nothing over."""
+    talk = said(engine, TALK)
+    hold(engine, "h", talk, for_s=5.0)
+    engine.send(Generate("bad", "m", (), hold_id="h"))
+    assert "bad" in engine.errors
+    engine.now_s += 6.0
+    ask(engine, "later", OTHER)
+    engine.run()
+    assert list(roster_of(engine).holds) == []
+
+
+def test_a_request_may_begin_paused(engine: Any) -> None:
+    """Nothing is computed for it until it is told to go on; then it says the same."""
+    talk = said(engine, TALK)
+    ask(engine, "p", TALK, is_paused=True)
+    assert not engine.core.has_work
+    assert engine.tokens("p") == []
+    engine.send(Resume("p"))
+    engine.run()
+    assert [*TALK, *engine.tokens("p")] == talk
