@@ -127,8 +127,8 @@ class WeightsKeeper:
     ) -> None:
         """Wait until a model is in memory; from then on it is used by `user`, until `release`.
 
-        `is_held`: the claim begins paused. Raises `UnknownModel`, `OutOfMemory` with the sums when there can be no room, and what
-        loading raises.
+        `is_held`: the claim begins paused. Raises `UnknownModel`, `OutOfMemory` with the sums when
+        there can be no room, and what loading raises.
         """
         self.sync()
         if not self.knows(model):

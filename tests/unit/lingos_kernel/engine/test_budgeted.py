@@ -285,7 +285,7 @@ async def test_a_pause_is_not_lost_on_the_way_to_the_engine() -> None:
         await it.until(lambda: it.engine.keeper.residence("a").users == 1)
         it.engine.pause("a2")
         assert [output.text for output in await it.finish(it.start(anext(it.stream("a3"))))]  # type: ignore[arg-type]
-        assert not (first.done() or second.done())
+        assert not any(task.done() for task in (first, second))
         it.engine.resume("a1")
         it.engine.resume("a2")
         await it.finish(first, second)
