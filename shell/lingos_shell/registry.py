@@ -93,7 +93,11 @@ ENTRIES: dict[str, Entry] = {
         syscall="sys.snapshot",
     ),
     "kernel": Entry("kernel", "Start, stop and inspect the resident kernel.", KERNEL),
-    "jupyter": Entry("jupyter", "Use LingOS in Jupyter notebooks.", MACHINE),
+    "jupyter": Entry(
+        "jupyter",
+        "Use LingOS in notebooks: cells that mix Python with the shell's language.",
+        MACHINE,
+    ),
     "plugins": Entry(
         "plugins", "List the installed plugins, importing none.", MACHINE, syscall="sys.plugins"
     ),
