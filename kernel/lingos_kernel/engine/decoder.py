@@ -294,6 +294,8 @@ class Decoder:
         """A step did not fit: preempt the least urgent sequence, or fail the only one."""
         running = self.roster.running
         if len(running) > 1:
+            # Else the one that gives way would be admitted again, into the same step.
+            self.roster.admission.on_overflow(len(running))
             self.roster.preempt(self.roster.victim())
         elif running:
             self._fail(running[0].request, error)

@@ -64,7 +64,7 @@ class Roster:
     @property
     def has_room(self) -> bool:
         """Whether one more sequence may run."""
-        return len(self.running) < self._max_running
+        return len(self.running) < self.max_running
 
     # Requests
 
@@ -239,8 +239,10 @@ class Roster:
 
     def end(self, sequence: Sequence) -> None:
         """Forget a sequence; its full pages stay cached."""
-        if sequence.holding and sequence.outputs:
-            self.admission.observe(_mean_pages(sequence))
+        if sequence.holding:
+            self.admission.on_ended()
+            if sequence.outputs:
+                self.admission.observe(_mean_pages(sequence))
         if sequence.key not in self.paused:
             self._policy.on_left(sequence)
         self._withdraw(sequence)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 WINDOW = 64
@@ -25,6 +26,8 @@ class Admission:
         self._pages = pages
         self._ended: deque[float] = deque(maxlen=WINDOW)
         self._mean = 0.0
+        self._ceiling = math.inf
+        """Above it the device itself ran out of memory."""
 
     def observe(self, pages: float) -> None:
         """An inference has ended that held so many pages of its own, in the mean."""
@@ -38,7 +41,16 @@ class Admission:
             return 0.0
         return max(self._mean, 1.0)
 
+    def on_overflow(self, running: int) -> None:
+        """The device had no memory for a step of so many: fewer run until some have ended."""
+        self._ceiling = max(running - 1, 1)
+
+    def on_ended(self) -> None:
+        """One of those that ran has ended: one more may be tried."""
+        self._ceiling += 1
+
     def limit(self, most: int) -> int:
         """How many may run at a time: N, at least 1 and no more than `most`."""
+        most = int(min(most, self._ceiling))
         each = self.pages_per_inference
         return max(min(most, int(self._pages / each)), 1) if each else most

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+import torch
+
 PAGES = 48
 PROMPT_TOKENS, OUTPUT_TOKENS = 16, 48
 
@@ -35,3 +38,26 @@ def test_a_crowd_is_held_back_as_measured(tiny_llama: Path, drive: Callable[...,
     (stats,) = driver.core._snapshot().models
     assert stats.max_running == roster.max_running
     assert stats.pages_per_inference == roster.admission.pages_per_inference
+
+
+def test_a_device_that_is_full_does_not_stop_everything(
+    tiny_llama: Path, drive: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When steps of four sequences do not fit, three run at a time, and all say what they would."""
+    engine = drive(tiny_llama)
+    runner = engine.core.models["m"].decoder._runner
+    forward = runner.forward
+
+    def limited(parts: Any) -> Any:
+        if len(parts) > 3:
+            raise torch.OutOfMemoryError("the device is full")
+        return forward(parts)
+
+    monkeypatch.setattr(runner, "forward", limited)
+    for number in range(6):
+        engine.generate(f"r{number}", list(range(10 + number, 50)), max_tokens=9, ignore_eos=True)
+    for _ in range(500):
+        engine.step()
+    assert not engine.core.has_work
+    assert [len(engine.tokens(f"r{number}")) for number in range(6)] == [9] * 6
+    assert not engine.errors

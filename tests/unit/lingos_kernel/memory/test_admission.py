@@ -46,3 +46,15 @@ def test_one_may_always_run_and_the_load_is_at_most_one(
     limit = admission.limit(most)
     assert 1 <= limit <= most
     assert limit == 1 or limit * admission.pages_per_inference <= pages
+
+
+def test_a_device_that_is_full_takes_fewer_until_some_have_ended() -> None:
+    """What it has no room for is not tried again at once, but some time later."""
+    admission = Admission(100)
+    admission.on_overflow(4)
+    assert admission.limit(8) == 3
+    for expected in (4, 5):
+        admission.on_ended()
+        assert admission.limit(8) == expected
+    admission.on_overflow(1)
+    assert admission.limit(8) == 1
