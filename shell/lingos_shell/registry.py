@@ -93,11 +93,7 @@ ENTRIES: dict[str, Entry] = {
         syscall="sys.snapshot",
     ),
     "kernel": Entry("kernel", "Start, stop and inspect the resident kernel.", KERNEL),
-    "jupyter": Entry(
-        "jupyter",
-        "Use LingOS in notebooks: cells that mix Python with the shell's language.",
-        MACHINE,
-    ),
+    "jupyter": Entry("jupyter", "Use LingOS in Jupyter notebooks.", MACHINE),
     "plugins": Entry(
         "plugins", "List the installed plugins, importing none.", MACHINE, syscall="sys.plugins"
     ),

@@ -13,7 +13,10 @@ from lingos_shell.output import write, write_json
 
 @click.group("jupyter")
 def command() -> None:
-    """Use LingOS in notebooks: cells that mix Python with the shell's language."""
+    """Use LingOS in Jupyter notebooks.
+
+    Their cells mix Python with the shell's language.
+    """
 
 
 @command.command("install")
