@@ -114,7 +114,7 @@ scripts = st.builds(Script, st.lists(pipelines(), max_size=3).map(tuple))
 
 
 @given(scripts)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_a_printed_tree_is_read_as_itself(script: Script) -> None:
     """`parse(print(tree)) == tree` for every tree."""
     source = print_script(script)
