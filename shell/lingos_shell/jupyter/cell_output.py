@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 from lingos_kernel.telemetry.snapshot import Snapshot
+from lingos_shell.jupyter.answers import Answer, Answers, AnswerValue
 from lingos_shell.language.sink import (
     AnswerEnd,
     AnswerText,
@@ -27,6 +28,8 @@ MIME_KEY = "lingos"
 """Where run details are in an output's metadata."""
 SAID = ("text", "message", "choices", "tool_calls")
 """Parts of a result that are what was said, not how the run went."""
+PLAIN = frozenset({"help"})
+"""Words whose text is laid out in columns."""
 STOPPED = "\n\n*(stopped)*"
 
 
@@ -57,12 +60,19 @@ class CellOutput:
     """
 
     def __init__(
-        self, publisher: Publisher, clock: Callable[[], float], *, streams: bool = True
+        self,
+        publisher: Publisher,
+        clock: Callable[[], float],
+        *,
+        streams: bool = True,
+        answers: Answers | None = None,
     ) -> None:
+        """`answers` keeps what is said."""
         self._publisher = publisher
         self._clock = clock
         self._streams = streams
-        self._answer: _Answer | None = None
+        self._answers = answers or Answers()
+        self._answer: Answer | None = None
         self._progress = ""
         """The display id of the progress line; empty when none is shown."""
 
@@ -80,8 +90,7 @@ class CellOutput:
             case Shown(Snapshot() as snapshot):
                 self._publisher.show_top(snapshot)
             case Shown():
-                self._end_answer({})
-                self._publish(bundle_of(event.value), {MIME_KEY: {"source": event.source}})
+                self._show_value(event)
             case Narration():
                 self._publisher.print(f"{event.text}\n")
             case HostOutput():
@@ -112,7 +121,7 @@ class CellOutput:
     def _text(self, text: str) -> None:
         self._hide_progress()
         if self._answer is None:
-            self._answer = _Answer()
+            self._answer = self._answers.begin()
         self._answer.text += text
         self._answer.is_stale = True
         self.refresh()
@@ -127,10 +136,23 @@ class CellOutput:
     def _send(self, details: dict[str, Any]) -> None:
         answer = self._answer
         assert answer is not None
-        bundle = {"text/markdown": answer.text, "text/plain": answer.text}
-        metadata = {MIME_KEY: details} if details else {}
-        self._publisher.show(bundle, metadata, answer.display_id, is_update=answer.is_open)
+        answer.details = details
+        self._publish_answer(answer, is_update=answer.is_open)
         answer.is_open, answer.is_stale, answer.sent_s = True, False, self._clock()
+
+    def _show_value(self, event: Shown) -> None:
+        self._end_answer({})
+        if isinstance(event.value, AnswerValue):  # while that goes on, it grows here as well
+            self._publish_answer(event.value.answer, is_update=False)
+            return
+        details = {"source": event.source, **_run_details(event.value)}
+        bundle = bundle_of(event.value, is_prose=event.source not in PLAIN)
+        self._publish(bundle, {MIME_KEY: details})
+
+    def _publish_answer(self, answer: Answer, *, is_update: bool) -> None:
+        bundle = {"text/markdown": answer.text, "text/plain": answer.text}
+        metadata = {MIME_KEY: answer.details} if answer.details else {}
+        self._publisher.show(bundle, metadata, answer.display_id, is_update=is_update)
 
     def _publish(self, bundle: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
         self._hide_progress()
@@ -150,24 +172,13 @@ class CellOutput:
             self._progress = ""
 
 
-class _Answer:
-    """A text that grows under one display id."""
-
-    def __init__(self) -> None:
-        self.display_id = uuid4().hex
-        self.text = ""
-        self.is_open = False
-        self.is_stale = False
-        self.sent_s = float("-inf")
-
-
-def bundle_of(value: Any) -> dict[str, Any]:
-    """A value as MIME types: lists of objects as tables, text as Markdown, all as plain text."""
+def bundle_of(value: Any, *, is_prose: bool = True) -> dict[str, Any]:
+    """A value as MIME types: lists of objects as tables, prose as Markdown, all as plain text."""
     if (table := as_table(value)) is not None:
         columns, rows = table
         return {"text/html": _html_table(columns, rows), "text/plain": _plain_table(columns, rows)}
     plain = text_of(value)
-    if isinstance(value, str) or (isinstance(value, Mapping) and "text" in value):
+    if is_prose and (isinstance(value, str) or (isinstance(value, Mapping) and "text" in value)):
         return {"text/markdown": plain, "text/plain": plain}
     if isinstance(value, Mapping | list):
         return {"application/json": value, "text/plain": plain}
@@ -200,6 +211,11 @@ def _outcome(event: ToolReturned) -> str:
         return f"failed: {event.error.get('message', event.error)}"
     text = " ".join(text_of(event.value).split())
     return f"→ {text[:200]}{'…' if len(text) > 200 else ''}"
+
+
+def _run_details(value: Any) -> dict[str, Any]:
+    """The details of a model's run; empty for values of other calls."""
+    return _details(value) if isinstance(value, Mapping) and "usage" in value else {}
 
 
 def _details(result: Any) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Cells that mix Python with the shell's language, rewritten to plain Python.
 
 What the language adds begins where no valid Python can: a logical line that begins with `/`, a
-`/` right after an assignment's `=`, a cell that begins with `?` and a blank. The places are found
-among Python's own tokens, so a division, a string or a signature never is one, and valid Python
-comes through as it is.
+`/` right after an assignment's `=`, a cell that begins with `?` and a blank, or with `%%chat`. The
+places are found among Python's own tokens, so a division, a string or a signature never is one, and
+valid Python comes through as it is.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ _NOT_CODE = frozenset(
     {tokenize.INDENT, tokenize.DEDENT, tokenize.NL, tokenize.NEWLINE, tokenize.COMMENT}
 )
 _QUESTION = re.compile(r"\s*\?[ \t]+\S")
+_CHAT = re.compile(r"%%chat(?:[ \t]+(?P<options>\S.*))?\n")
 _HELP = re.compile(r"/[\w.-]+\?")
 _CALL = re.compile(r"/[A-Za-z_]")
 
@@ -81,6 +82,15 @@ def talk_cell(lines: list[str]) -> list[str]:
     return [f"{call_source('lingos_talk', text)}\n"]
 
 
+def chat_cell(lines: list[str]) -> list[str]:
+    """A `%%chat` cell is a message, with settings in its first line; others come through."""
+    found = _CHAT.fullmatch(lines[0]) if lines else None
+    text = "".join(lines[1:]).strip()
+    if found is None or not text:
+        return lines
+    return [f"{call_source('lingos_talk', text, options=found['options'] or '')}\n"]
+
+
 class CellTransformer(TransformerManager):
     """IPython's rewriting of cells that knows the language, before its own special forms.
 
@@ -89,7 +99,7 @@ class CellTransformer(TransformerManager):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.cleanup_transforms.insert(0, talk_cell)
+        self.cleanup_transforms[:0] = [talk_cell, chat_cell]
         self.token_transformers[:0] = [CallLine, CallValue]
 
     def transform_cell(self, cell: str) -> str:
@@ -113,9 +123,9 @@ class CellTransformer(TransformerManager):
 
         None where the cell is Python.
         """
-        if _QUESTION.match(cell):
-            begin = cell.index("?") + 1
-            return cell[begin:].lstrip(), max(0, cursor - (len(cell) - len(cell[begin:].lstrip())))
+        if message := _QUESTION.match(cell) or _CHAT.match(cell):
+            begin = message.end() - (message.re is _QUESTION)
+            return (cell[begin:], cursor - begin) if cursor >= begin else (None, 0)
         begin = cell.rfind("\n", 0, cursor) + 1
         end = cell.find("\n", cursor)
         line = cell[begin : len(cell) if end < 0 else end]
@@ -133,7 +143,7 @@ class CellTransformer(TransformerManager):
         return None, 0
 
 
-def call_source(method: str, text: str) -> str:
+def call_source(method: str, text: str, *, options: str = "") -> str:
     """The Python that hands a text, and the values it names, to the shell.
 
     Expressions are evaluated on the spot; a `$name` only when it is used, since it may also be a
@@ -142,7 +152,8 @@ def call_source(method: str, text: str) -> str:
     found = interpolate(text)
     values = ", ".join(f"{name!r}: ({source}\n)" for name, source in found.expressions.items())
     names = ", ".join(f"{name!r}: lambda: {name}" for name in found.names)
-    return f"get_ipython().{method}({found.text!r}, {{{values}}}, {{{names}}})"
+    more = f", options={options!r}" if options else ""
+    return f"get_ipython().{method}({found.text!r}, {{{values}}}, {{{names}}}{more})"
 
 
 def _is_python(cell: str) -> bool:

@@ -51,6 +51,21 @@ def interpolate(text: str) -> Interpolated:
     )
 
 
+def open_expression(text: str) -> str | None:
+    """The Python in the brace that is open at the end of the text; None where there is none."""
+    at = 0
+    while (at := text.find("{", at)) >= 0:
+        if found := _ESCAPED.match(text, at):
+            at = found.end()
+        elif end := _expression_end(text, at):
+            at = end + 1
+        else:
+            inside = text[at + 1 :]
+            is_python = text[at - 1 : at] != "$" and not inside.lstrip().startswith(("{", '"'))
+            return inside if is_python else None
+    return None
+
+
 def _expression_end(text: str, begin: int) -> int:
     """Where the brace closes that makes an expression with the one at `begin`; 0 if none does."""
     end = text.find("}", begin)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+import string
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from ipykernel.ipkernel import IPythonKernel
 from traitlets import Type
 
 from lingos_kernel import __version__
+from lingos_shell.jupyter.assistance import moved
 from lingos_shell.jupyter.running import MAIN, RunningWork
 from lingos_shell.jupyter.shell import LingOSShell
 
 if TYPE_CHECKING:
     from lingos_shell.jupyter.top_view import TopView
+
+NAME_CHARACTERS = f"{string.ascii_letters}{string.digits}_"
 
 
 class LingOSKernel(IPythonKernel):  # type: ignore[misc]
@@ -28,9 +33,13 @@ class LingOSKernel(IPythonKernel):  # type: ignore[misc]
 
     def __init__(self, **kwargs: Any) -> None:
         self.work = RunningWork()
-        self.views: dict[str, TopView] = {}
-        """Live views by the id of their comm."""
+        self.views: WeakValueDictionary[str, TopView] = WeakValueDictionary()
+        """Live views by the id of their comm, until they are closed."""
         super().__init__(**kwargs)
+        self._assistance: dict[str, Callable[[str, int], dict[str, Any] | None]] = {
+            "complete_request": self._complete_line,
+            "inspect_request": self.shell.assistance.inspect,
+        }
 
     @property
     def banner(self) -> str:
@@ -60,25 +69,42 @@ class LingOSKernel(IPythonKernel):  # type: ignore[misc]
         await super().interrupt_request(stream, ident, parent)
 
     async def shell_channel_thread_main(self, msg: Any) -> None:
-        """Pass a message on to its shell; what a live view says is taken at once.
+        """Pass a message on to its shell, but for what must not wait for the cell that runs there.
 
-        Its buttons have to work while the shell runs a cell: that is what they stop.
+        That is what a live view says, since its buttons stop cells, and what one asks while typing
+        a line of the language.
         """
-        if not self._is_taken_by_view(msg):
+        idents, frames = self.session.feed_identities(msg, copy=False)
+        message = self.session.deserialize(frames, content=False, copy=False)
+        if self._is_taken_by_view(message):
+            return
+        if not await self._is_answered_at_once(idents, message):
             await super().shell_channel_thread_main(msg)
 
-    def _is_taken_by_view(self, msg: Any) -> bool:
-        if not self.views:
-            return False
-        _, frames = self.session.feed_identities(msg, copy=False)
-        message = self.session.deserialize(frames, content=False, copy=False)
-        if message["header"]["msg_type"] != "comm_msg":
+    def _is_taken_by_view(self, message: Mapping[str, Any]) -> bool:
+        if not self.views or message["header"]["msg_type"] != "comm_msg":
             return False
         content = self.session.unpack(message["content"])
         view, data = self.views.get(content.get("comm_id")), content.get("data", {})
         if view is None or data.get("method") != "custom":
             return False
         view.take(data["content"])
+        return True
+
+    async def _is_answered_at_once(self, idents: Any, message: Mapping[str, Any]) -> bool:
+        """Answer a question about a line of the language while its shell runs a cell."""
+        header = message["header"]
+        answer = self._assistance.get(header["msg_type"])
+        if answer is None or not self.work.is_busy(header.get("subshell_id") or MAIN):
+            return False
+        asked = self.session.unpack(message["content"])
+        reply = await asyncio.to_thread(answer, asked["code"], asked["cursor_pos"])
+        if reply is None:
+            return False
+        self._publish_status("busy", "shell", message)
+        kind = header["msg_type"].replace("_request", "_reply")
+        self.session.send(self.shell_stream, kind, reply, message, ident=idents)
+        self._publish_status("idle", "shell", message)
         return True
 
     def _cancel_on_sigint(self, future: asyncio.Future[Any]) -> AbstractContextManager[None]:
@@ -108,18 +134,30 @@ class LingOSKernel(IPythonKernel):  # type: ignore[misc]
 
     def do_complete(self, code: str, cursor_pos: int | None) -> dict[str, Any]:
         """What may stand at the cursor: words of the language in its lines, else Python's."""
-        cursor = len(code) if cursor_pos is None else cursor_pos
-        found = self.shell.complete_language(code, cursor)
+        cursor = len(code) if cursor_pos is None else min(cursor_pos, len(code))
+        found = self._complete_line(code, cursor)
         return found if found is not None else dict(super().do_complete(code, cursor))
+
+    def _complete_line(self, code: str, cursor: int) -> dict[str, Any] | None:
+        """As `do_complete`; None outside the language's lines."""
+        expression = self.shell.assistance.expression_at(code, cursor)
+        if expression is None:
+            found: dict[str, Any] | None = self.shell.assistance.complete(code, cursor)
+            return found
+        reply = super().do_complete(expression, len(expression))
+        return moved(reply, cursor - len(expression))
 
     def do_inspect(
         self, code: str, cursor_pos: int, detail_level: int = 0, omit_sections: Any = ()
     ) -> dict[str, Any]:
         """Help on what is at the cursor: a syscall in the language's lines, else Python's."""
-        text = self.shell.help_at(code, cursor_pos)
-        if text is not None:
-            data = {"text/plain": text, "text/markdown": text}
-            return {"status": "ok", "found": True, "data": data, "metadata": {}}
+        expression = self.shell.assistance.expression_at(code, cursor_pos)
+        if expression is None:
+            found = self.shell.assistance.inspect(code, cursor_pos)
+            if found is not None:
+                return dict(found)
+        else:
+            code, cursor_pos = expression + _rest_of_name(code[cursor_pos:]), len(expression)
         return dict(super().do_inspect(code, cursor_pos, detail_level, omit_sections))
 
     def do_history(self, hist_access_type: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -133,6 +171,10 @@ class LingOSKernel(IPythonKernel):  # type: ignore[misc]
         """Leave the resident kernel, then end."""
         self.shell.leave()
         return super().do_shutdown(restart)
+
+
+def _rest_of_name(text: str) -> str:
+    return text[: len(text) - len(text.lstrip(NAME_CHARACTERS))]
 
 
 def _cancel(loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any]) -> None:

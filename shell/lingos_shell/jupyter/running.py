@@ -38,6 +38,11 @@ class RunningWork:
             with self._lock:
                 self._cells.remove(shell)
 
+    def is_busy(self, shell: str) -> bool:
+        """Whether the shell runs a cell."""
+        with self._lock:
+            return shell in self._cells
+
     @contextmanager
     def stoppable(self, shell: str, stop: Stop) -> Iterator[None]:
         """Within the block `stop`, which any thread may call, ends what the shell does."""

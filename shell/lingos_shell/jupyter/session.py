@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lingos_kernel.errors import InvalidArguments
+from lingos_shell.jupyter.answers import Answers
+from lingos_shell.jupyter.chat_options import parse_chat_options
 from lingos_shell.jupyter.words import notebook_words
-from lingos_shell.language.builtin import Leave
+from lingos_shell.language.builtin import Leave, Request
 from lingos_shell.language.conversation import KeptConversation, Settings
 from lingos_shell.language.interpreter import Interpreter
 from lingos_shell.language.parser import parse_message, parse_script
@@ -62,13 +64,22 @@ class NotebookSession:
     def __init__(self, bridge: Bridge, *, streams: bool = True) -> None:
         self.streams = streams
         """Whether answers are shown as they come."""
+        self.answers = Answers()
         self._bridge = bridge
         self._main: Interpreter | None = None
 
     async def run(
-        self, text: str, variables: Mapping[str, Any], on_event: OnEvent, *, is_script: bool
+        self,
+        text: str,
+        variables: Mapping[str, Any],
+        on_event: OnEvent,
+        *,
+        is_script: bool,
+        options: str = "",
     ) -> Any:
         """Run a text of the language; its value. Raises its `LingOSError`.
+
+        `options` are settings for this run alone, as `parse_chat_options` reads them.
 
         Runs of several shells go on beside each other: each has its own variables on top of the
         session's.
@@ -78,7 +89,9 @@ class NotebookSession:
         run = Interpreter(
             main.client,
             conversation=conversation,
-            settings=main.settings,
+            settings=replace(main.settings, options={**main.settings.options})
+            if options
+            else main.settings,
             loaders=main.loaders,
             words=main.words,
             pid=main.pid,
@@ -86,6 +99,8 @@ class NotebookSession:
         run.names, run.jobs = main.names, main.jobs
         run.variables = {**main.variables, **variables}
         script = parse_script(text) if is_script else talk_script(text)
+        for name, given in parse_chat_options(options):
+            await _set(run, name, given)
         try:
             value = await run.run_tree(script, CellSink(on_event))
         except Leave:
@@ -126,6 +141,15 @@ class NotebookSession:
             )
             self._main.variables = old.variables if old else {}
         return self._main
+
+
+async def _set(run: Interpreter, name: str, value: str) -> None:
+    """Change one setting of a run, silently. Raises `InvalidArguments`, `UnknownModel`."""
+    is_model = name == "model"
+    word, arguments = (
+        ("model", {"name": value}) if is_model else ("set", {"name": name, "value": value})
+    )
+    await run.words[word].run(Request(run, arguments, CellSink(lambda _: None)))
 
 
 def talk_script(text: str) -> Script:

@@ -15,11 +15,11 @@ from IPython.core.error import StdinNotImplementedError
 from traitlets import Instance
 
 from lingos_kernel.errors import Cancelled, LingOSError
+from lingos_shell.jupyter.assistance import Assistance
 from lingos_shell.jupyter.bridge import Bridge
 from lingos_shell.jupyter.cell_output import CellOutput
-from lingos_shell.jupyter.cells import CellTransformer
+from lingos_shell.jupyter.cells import CellTransformer, call_source
 from lingos_shell.jupyter.context_values import context_value
-from lingos_shell.jupyter.interpolation import interpolate
 from lingos_shell.jupyter.publisher import CellPublisher
 from lingos_shell.jupyter.session import NotebookSession, Question
 from lingos_shell.language.sink import ShellEvent
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 Events = queue.SimpleQueue["ShellEvent | Question | None"]
 STREAM_VARIABLE = "LINGOS_NOTEBOOK_STREAM"
 """0 shows answers only when they are whole: for notebooks that a program runs."""
-ANSWER_WAIT_S = 2.0
-"""For completions and help: a kernel that takes longer is left out."""
 
 
 class LingOSShell(ZMQInteractiveShell):  # type: ignore[misc]
@@ -43,6 +41,7 @@ class LingOSShell(ZMQInteractiveShell):  # type: ignore[misc]
         super().__init__(**kwargs)
         name = Path(os.environ.get("JPY_SESSION_NAME", "notebook")).name
         self.bridge = Bridge(_connect, f"notebook {name}")
+        self.assistance = Assistance(self)
         self._session: NotebookSession | None = None
         self.register_magic_function(self._chat_cell, "cell", "chat")
 
@@ -56,9 +55,14 @@ class LingOSShell(ZMQInteractiveShell):  # type: ignore[misc]
         """Run a line of the language; its value. Raises its `LingOSError`."""
         return self._run(text, values, names, is_script=True, is_quiet=True)
 
-    def lingos_talk(self, text: str, values: Mapping[str, Any], names: Mapping[str, Any]) -> None:
-        """Say something to the session's model and show its answer. Raises `LingOSError`."""
-        self._run(text, values, names, is_script=False)
+    def lingos_talk(
+        self, text: str, values: Mapping[str, Any], names: Mapping[str, Any], *, options: str = ""
+    ) -> None:
+        """Say something to the session's model and show its answer. Raises `LingOSError`.
+
+        `options` are settings for this message, as `parse_chat_options` reads them.
+        """
+        self._run(text, values, names, is_script=False, options=options)
 
     def lingos_help(self, text: str, _values: Any, _names: Any) -> None:
         """Show the help page of `/name?` in the notebook's pager. Raises `UnknownSyscall`."""
@@ -68,12 +72,11 @@ class LingOSShell(ZMQInteractiveShell):  # type: ignore[misc]
         )
 
     def _chat_cell(self, line: str, cell: str) -> None:
-        """Say the cell's text to the session's model; the line may set `--model` and more."""
-        if line.strip():
-            self.lingos(f"/set {line}", {}, {})
-        found = interpolate(cell.strip())
-        values = {name: self.ev(source) for name, source in found.expressions.items()}
-        self.lingos_talk(found.text, values, {name: _lookup(self, name) for name in found.names})
+        """Say the cell's text to the session's model, with the line's settings: `--temperature 0`.
+
+        Cells do not come here; `CellTransformer` knows this form. Code may.
+        """
+        self.ev(call_source("lingos_talk", cell.strip(), options=line.strip()))
 
     def _run(
         self,
@@ -83,6 +86,7 @@ class LingOSShell(ZMQInteractiveShell):  # type: ignore[misc]
         *,
         is_script: bool,
         is_quiet: bool = False,
+        options: str = "",
     ) -> Any:
         variables = {name: context_value(value) for name, value in values.items()}
         for name, look_up in names.items():
@@ -92,11 +96,14 @@ class LingOSShell(ZMQInteractiveShell):  # type: ignore[misc]
                 continue  # it may be a variable of the language
         events: Events = queue.SimpleQueue()
         session = self.session
-        work = session.run(text, variables, events.put, is_script=is_script)
+        work = session.run(text, variables, events.put, is_script=is_script, options=options)
         future = self.bridge.submit(work)
         future.add_done_callback(lambda _: events.put(None))
         output = CellOutput(
-            CellPublisher(self, is_quiet=is_quiet), time.monotonic, streams=session.streams
+            CellPublisher(self, is_quiet=is_quiet),
+            time.monotonic,
+            streams=session.streams,
+            answers=session.answers,
         )
         with self.kernel.work.stoppable(self.kernel.shell_id(), future.cancel):
             return self._followed(future, events, output)
@@ -141,48 +148,11 @@ class LingOSShell(ZMQInteractiveShell):  # type: ignore[misc]
             self._session = NotebookSession(self.bridge, streams=_streams())
         return self._session
 
-    def complete_language(self, code: str, cursor: int) -> dict[str, Any] | None:
-        """A complete_reply for a place in a line of the language; None elsewhere."""
-        line, at = self.input_transformer_manager.line_at(code, cursor)
-        if line is None:
-            return None
-        found = self._answer(self.session.complete(line[:at])) or []
-        start = cursor - (at - found[0].start) if found else cursor
-        types = [
-            {"start": start, "end": cursor, "text": c.text, "type": c.kind, "signature": c.help}
-            for c in found
-        ]
-        return {
-            "status": "ok",
-            "matches": [completion.text for completion in found],
-            "cursor_start": start,
-            "cursor_end": cursor,
-            "metadata": {"_jupyter_types_experimental": types},
-        }
-
-    def help_at(self, code: str, cursor: int) -> str | None:
-        """The help page of the call whose line holds the place; None elsewhere."""
-        line, _ = self.input_transformer_manager.line_at(code, cursor)
-        if line is None or not line.startswith("/"):
-            return None
-        page: str | None = self._answer(self.session.help(line[1:].split()[0]))
-        return page
-
     def leave(self) -> None:
         """End what runs in the background and leave the kernel."""
         if self._session is not None:
-            self._answer(self._session.close())
+            self.assistance.answer(self._session.close())
         self.bridge.close()
-
-    def _answer(self, work: Any) -> Any:
-        """What a coroutine on the bridge gives, unless it fails or takes too long: then None."""
-        future = self.bridge.submit(work)
-        try:
-            return future.result(ANSWER_WAIT_S)
-        except (LingOSError, TimeoutError) as error:
-            self.log.debug("no answer for the notebook: %s", error)
-            future.cancel()
-            return None
 
 
 def _next(events: Events, output: CellOutput) -> ShellEvent | Question | None:
@@ -206,22 +176,13 @@ def _without_trace(error: E, *more: str) -> E:
 
     Its own trace would show this file, and take 30 to 130 ms to draw.
     """
-    lines = [f"{type(error).__name__}: {error}", *more]
+    lines = [f"{type(error).__name__}: {getattr(error, 'message', error)}", *more]
     vars(error)["_render_traceback_"] = lambda: lines
     return error
 
 
 def _hint(error: LingOSError) -> list[str]:
     return [f"hint: {error.hint}"] if error.hint else []
-
-
-def _lookup(shell: LingOSShell, name: str) -> Callable[[], Any]:
-    def look_up() -> Any:
-        if name not in shell.user_ns:
-            raise NameError(name)
-        return shell.user_ns[name]
-
-    return look_up
 
 
 async def _connect() -> KernelClient:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 FRAMES_PER_S = 3
 SILENCE_S = 15.0
 """A view that has not said for so long that it is open is not; they say it every 5 s."""
+UNKNOWN_VIEW = "the cell that showed it"
+"""Open until a view says who it is, or for `SILENCE_S` where none can."""
 _HERE = Path(__file__).parent
 _STYLE = (_HERE / "top_view.css").read_text(encoding="utf-8")
 
@@ -40,7 +42,7 @@ class TopView(anywidget.AnyWidget):
         self._still = top_html(snapshot, has_buttons=False)
         self._seen_s: dict[str, float] = {}
         self._watch: Future[None] | None = None
-        self.take({"view": "the cell that showed it", "is_open": True})
+        self.take({"view": UNKNOWN_VIEW, "is_open": True})
 
     @property
     def is_live(self) -> bool:
@@ -64,11 +66,14 @@ class TopView(anywidget.AnyWidget):
         """A message of a view: it is (still) open, it closed, or a button was pressed."""
         match content:
             case {"view": str(view), "is_open": True}:
+                self._seen_s.pop(UNKNOWN_VIEW, None)
                 self._seen_s[view] = time.monotonic()
                 if self._watch is None:
                     self._watch = self._bridge.submit(self._follow())
             case {"view": str(view)}:
                 self._seen_s.pop(view, None)
+                if not self._seen_s:
+                    self._stop()
             case {"action": str(action), "pid": int(pid)}:
                 self._bridge.submit(self._act(action, pid))
 

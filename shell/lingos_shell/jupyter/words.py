@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lingos_kernel.telemetry.snapshot import Snapshot
+from lingos_shell.jupyter.answers import AnswerValue
 from lingos_shell.language.builtin import Builtin, Request
 
 if TYPE_CHECKING:
@@ -20,8 +21,16 @@ def notebook_words(session: NotebookSession) -> Mapping[str, Builtin]:
     def stream(request: Request) -> None:
         session.streams = request.arguments.get("on", True)
 
+    def last(request: Request) -> AnswerValue:
+        return session.answers.last(request.arguments.get("number", 1))
+
     return {
         "top": Builtin(_top, summary="Watch the scheduler here, live."),
+        "last": Builtin(
+            last,
+            {"number": {"type": "integer", "description": "how many answers ago; 1 is the last"}},
+            summary="Show an answer again, also one that came while no page was there.",
+        ),
         "stream": Builtin(
             stream,
             {"on": {"type": "boolean", "description": "false shows answers only when whole"}},

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from lingos_kernel.errors import UnknownName
 from lingos_kernel.testing import FakeClock
+from lingos_shell.jupyter.answers import Answers
 from lingos_shell.jupyter.cell_output import CellOutput, bundle_of
 from lingos_shell.language.sink import AnswerEnd, AnswerText, Narration, Progressed, Shown
 
@@ -83,6 +85,31 @@ def test_a_stopped_answer_stays_and_says_so(page: Page) -> None:
     assert metadata["lingos"]["interrupted"] is True
 
 
+def test_an_answer_can_be_shown_again(page: Page) -> None:
+    """An answer that goes on grows also where it was shown again: under the same id."""
+    answers = Answers()
+    clock = FakeClock()
+    output = CellOutput(page, clock, answers=answers)
+    output.show(AnswerText("half"))
+    other = Page()
+    CellOutput(other, clock).show(Shown(answers.last(), "last"))
+    assert other.outputs == page.outputs
+    output.show(AnswerText(" and half"))
+    output.show(AnswerEnd({"text": "x", "model": "m"}))
+    assert answers.last() == {"text": "half and half", "model": "m"}
+    with pytest.raises(UnknownName):
+        answers.last(2)
+
+
+def test_details_are_kept_of_answers_that_do_not_stream(page: Page) -> None:
+    """A result with a run's details has them in its metadata."""
+    result = {"text": "a", "model": "m", "usage": {"output_tokens": 1}}
+    CellOutput(page, FakeClock()).show(Shown(result, "text.rewrite"))
+    ((_, metadata),) = page.outputs.values()
+    assert metadata["lingos"]["usage"] == {"output_tokens": 1}
+    assert metadata["lingos"]["source"] == "text.rewrite"
+
+
 def test_progress_goes_away(page: Page) -> None:
     """Progress is one line that is empty once something else is shown."""
     output = CellOutput(page, FakeClock())
@@ -102,4 +129,5 @@ def test_values_have_fitting_types() -> None:
     assert set(bundle_of([{"a": 1}])) == {"text/html", "text/plain"}
     assert set(bundle_of("# hi")) == {"text/markdown", "text/plain"}
     assert set(bundle_of({"a": 1})) == {"application/json", "text/plain"}
+    assert set(bundle_of("  a    b", is_prose=False)) == {"text/plain"}
     assert bundle_of(3) == {"text/plain": "3"}

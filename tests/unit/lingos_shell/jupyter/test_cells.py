@@ -16,7 +16,7 @@ pytest.importorskip("IPython")
 from IPython.core.inputtransformer2 import TransformerManager
 
 from lingos_shell.jupyter.cells import CellTransformer
-from lingos_shell.jupyter.interpolation import interpolate
+from lingos_shell.jupyter.interpolation import interpolate, open_expression
 
 LIBRARY = Path(sysconfig.get_path("stdlib"))
 
@@ -42,9 +42,11 @@ class Shell:
         self.said.append(("value", text, values, names))
         return "result"
 
-    def lingos_talk(self, text: str, values: dict[str, Any], names: dict[str, Any]) -> None:
+    def lingos_talk(
+        self, text: str, values: dict[str, Any], names: dict[str, Any], *, options: str = ""
+    ) -> None:
         """A message."""
-        self.said.append(("talk", text, values, names))
+        self.said.append((f"talk {options}".strip(), text, values, names))
 
 
 def run(manager: TransformerManager, cell: str, **names: Any) -> tuple[Shell, dict[str, Any]]:
@@ -111,6 +113,52 @@ def test_a_question_cell_is_a_message(manager: TransformerManager) -> None:
     kind, text, values, _ = shell.said[0]
     assert (kind, text, values) == ("talk", "What is ${__0}?\nSay it briefly.", {"__0": 2})
     assert "pinfo" in manager.transform_cell("?print")
+
+
+def test_a_chat_cell_is_a_message_with_settings(manager: TransformerManager) -> None:
+    """`%%chat` takes settings in its first line; values are Python's."""
+    shell, _ = run(manager, "%%chat --temperature 0\nTell me\nof {n + 1}.\n", n=1)
+    assert shell.said == [
+        ("talk --temperature 0", "Tell me\nof ${__0}.", {"__0": 2}, {}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cell", "line"),
+    [
+        ("/ps {a.b", "/ps {a.b"),
+        ("x = 1\ny = /ps {a.b", "/ps {a.b"),
+        ("? say {a.b", "say {a.b"),
+        ("%%chat --seed 1\nsay {a.b", "say {a.b"),
+        ("%%chat --se", None),
+        ("x = {a.b", None),
+    ],
+)
+def test_the_place_in_a_line_of_the_language(
+    manager: CellTransformer, cell: str, line: str | None
+) -> None:
+    """Completion knows which part of a cell is the language's."""
+    found, at = manager.line_at(cell, len(cell))
+    assert found == line
+    assert at == len(line or "")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("/print {a.up", "a.up"),
+        ("/print {f(x)} {b", "b"),
+        ("/print {f(", "f("),
+        ("/print {{a.up", None),
+        ('/print {"a": b', None),
+        ("/print ${a", None),
+        ("/print {a} b", None),
+        ("/print a", None),
+    ],
+)
+def test_an_open_expression_is_found(text: str, expected: str | None) -> None:
+    """Python is completed inside an open brace alone; JSON and `{{` are text."""
+    assert open_expression(text) == expected
 
 
 def test_ipython_forms_stay(manager: TransformerManager) -> None:

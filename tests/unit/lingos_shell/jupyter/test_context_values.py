@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
 
-from lingos_shell.jupyter.context_values import MAX_ROWS, context_value
+from lingos_shell.jupyter.context_values import MAX_CHARACTERS, MAX_ROWS, context_value
 
 
 @dataclass
@@ -37,54 +38,6 @@ class Frame:
         return "n\n" + "".join(f"{row}\n" for row in range(self.rows))
 
 
-class Line:
-    """A line of a plot."""
-
-    def get_label(self) -> str:
-        """Its name."""
-        return "growth"
-
-    def get_data(self) -> tuple[list[int], list[float]]:
-        """Its points."""
-        return [1, 2], [0.5, 1.5]
-
-
-class Axes:
-    """The axes of a plot."""
-
-    def get_title(self) -> str:
-        """Their title."""
-        return "Cities"
-
-    def get_xlabel(self) -> str:
-        """What is across."""
-        return "year"
-
-    def get_ylabel(self) -> str:
-        """What is up."""
-        return ""
-
-    def get_xlim(self) -> tuple[float, float]:
-        """From where to where across."""
-        return (1.0, 2.0)
-
-    def get_ylim(self) -> tuple[float, float]:
-        """From where to where up."""
-        return (0.0, 1.5)
-
-    def get_lines(self) -> list[Line]:
-        """Their lines."""
-        return [Line()]
-
-
-class Figure:
-    """What a figure has of interest."""
-
-    def get_axes(self) -> list[Axes]:
-        """Its axes."""
-        return [Axes()]
-
-
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
@@ -110,8 +63,63 @@ def test_a_long_table_is_cut_and_says_so() -> None:
     assert text.count("\n") == MAX_ROWS + 2
 
 
-def test_a_figure_is_told_in_words() -> None:
-    """A figure's axes and points are there as text."""
-    text = context_value(Figure())
-    assert "Cities: x year 1 to 2, y unnamed 0 to 1.5" in text
+def test_what_holds_itself_is_text() -> None:
+    """A list that is in itself has no end as JSON."""
+    value: list[Any] = [1]
+    value.append(value)
+    assert context_value(value) == "[1, [...]]"
+
+
+def test_real_tables_are_csv_of_bounded_size() -> None:
+    """Frames and series are CSV; one with too many columns is cut, and says so."""
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"city": ["Lima"], "people": [10]})
+    assert context_value(frame) == ",city,people\n0,Lima,10\n"
+    assert context_value(frame["city"]) == ",city\n0,Lima\n"
+    wide = context_value(pandas.DataFrame([range(50_000)]))
+    assert len(wide) < MAX_CHARACTERS + 100
+    assert wide.endswith(f"(cut after {MAX_CHARACTERS} characters)\n")
+
+
+def test_arrays_are_numbers_unless_they_are_data() -> None:
+    """A vector is given whole; a big matrix is described."""
+    numpy = pytest.importorskip("numpy")
+    assert context_value(numpy.array([0.5, 1.5])) == [0.5, 1.5]
+    assert context_value(numpy.float64(0.5)) == 0.5
+    text = context_value(numpy.zeros((200, 300)))
+    assert text.startswith("An array of 200 x 300 values (float64), 0.0 to 0.0; it begins [0.0,")
+
+
+def test_figures_are_told_in_words() -> None:
+    """Lines, bars, clouds and pictures of a plot are there as text, dates as numbers."""
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("agg")
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    axes = figure.subplots()
+    axes.set_title("Cities")
+    axes.set_xlabel("year")
+    axes.plot([1, 2], [0.5, 1.5], label="growth")
+    axes.plot([datetime.date(1970, 1, 2)], [1])
+    axes.bar([1], [2], label="people")
+    axes.scatter([3], [4])
+    axes.imshow([[1, 2]])
+    text = context_value(figure)
+    assert "Cities: x year" in text
     assert "line growth: [[1.0, 0.5], [2.0, 1.5]]" in text
+    assert "line: [[1.0, 1.0]]" in text
+    assert "bars people: [[1.0, 2.0]]" in text
+    assert "points: [[3.0, 4.0]]" in text
+    assert "a picture of 1 x 2 values" in text
+
+
+def test_a_long_line_is_thinned() -> None:
+    """Of a line with many points an even choice is given."""
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("agg")
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    figure.subplots().plot(range(1000))
+    assert "line (1000, every 20th): [[0.0, 0.0], [20.0, 20.0]," in context_value(figure)
