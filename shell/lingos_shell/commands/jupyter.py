@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 import click
 
-from lingos_kernel.errors import ConfigError
+from lingos_kernel.errors import ConfigError, InvalidArguments
 from lingos_shell.invocation import Invocation, common_options
 from lingos_shell.output import write, write_json
 
@@ -27,6 +27,8 @@ def install_command(invocation: Invocation, *, user: bool, prefix: str | None) -
     """Make the kernel known to Jupyter, for this Python's environment."""
     import sys
 
+    if user and prefix:
+        raise InvalidArguments("--user and --prefix are two places", hint="give one of them")
     _require_ipykernel()
     from lingos_shell.jupyter.spec import install
 
@@ -39,7 +41,7 @@ def install_command(invocation: Invocation, *, user: bool, prefix: str | None) -
     if invocation.as_json:
         write_json({"path": str(place)})
     else:
-        write(f"Jupyter knows the kernel as lingos ({place})")
+        write(f"Jupyter knows the kernel as lingos ({place})\n")
 
 
 @command.command("uninstall")
@@ -49,11 +51,18 @@ def uninstall_command(invocation: Invocation) -> None:
     _require_ipykernel()
     from lingos_shell.jupyter.spec import remove
 
-    places = [str(place) for place in remove()]
+    try:
+        places = [str(place) for place in remove()]
+    except OSError as error:
+        raise ConfigError(
+            f"the kernel's entry cannot be removed: {error}",
+            hint="remove it as the user who installed it",
+        ) from None
     if invocation.as_json:
         write_json({"removed": places})
     else:
-        write("\n".join(f"removed {place}" for place in places) or "Jupyter did not know it")
+        lines = [f"removed {place}" for place in places] or ["Jupyter did not know it"]
+        write("\n".join(lines) + "\n")
 
 
 def _require_ipykernel() -> None:

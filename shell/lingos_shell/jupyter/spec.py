@@ -32,13 +32,14 @@ def install(*, user: bool = False, prefix: str | None = None) -> Path:
 
 
 def remove() -> list[Path]:
-    """Forget the kernel wherever it was made known; the places it was at."""
-    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+    """Forget the kernel wherever it was made known; the places it was at.
+
+    Raises `OSError` when a place cannot be written.
+    """
+    from jupyter_client.kernelspec import KernelSpecManager
 
     removed = []
     manager = KernelSpecManager()
-    while True:
-        try:
-            removed.append(Path(manager.remove_kernel_spec(NAME)))
-        except NoSuchKernel:
-            return removed
+    while NAME in manager.find_kernel_specs():
+        removed.append(Path(manager.remove_kernel_spec(NAME)))
+    return removed
