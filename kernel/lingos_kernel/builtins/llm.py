@@ -214,6 +214,7 @@ class LlmSyscalls:
                     normalize=normalize,
                     priority=self._services.processes.get(context.pid).priority,
                     pid=context.pid,
+                    tenant=context.principal.tenant,
                 )
             )
         self._services.processes.charge(context.pid, tokens=embedded.prompt_tokens)

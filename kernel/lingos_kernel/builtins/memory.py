@@ -60,7 +60,7 @@ class MemSyscalls:
         """
         residency = self._services.residency
         resident = await residency.ensure(model, on_progress=pull_progress(context))
-        loaded = await residency.load(resident.stored)
+        loaded = await residency.load(resident.stored, tenant=context.principal.tenant)
         pages = pages_for(tokens)
         fits = loaded.pages // pages
         kv_bytes = pages * loaded.page_bytes

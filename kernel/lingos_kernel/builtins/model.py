@@ -99,7 +99,7 @@ class ModelSyscalls:
         present = residency.formats(stored)
         formats = Formats(weights or present.weights, kv or present.kv)
         return msgspec.to_builtins(  # type: ignore[no-any-return]
-            await residency.load(stored, formats)
+            await residency.load(stored, formats, tenant=context.principal.tenant)
         )
 
     @syscall("model.unload", cost="engine")

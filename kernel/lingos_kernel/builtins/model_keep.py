@@ -26,14 +26,14 @@ class ModelKeepSyscalls:
         return await asyncio.to_thread(self._services.store.resolve, name)
 
     @syscall("model.pin", cost="engine")
-    async def pin(self, name: str) -> dict[str, Any]:
+    async def pin(self, context: Context, name: str) -> dict[str, Any]:
         """Load a model, and keep it in memory until it is unpinned, also over a restart.
 
         Args:
             name: a stored model.
         """
         stored = await self._stored(name)
-        await self._services.residency.load(stored)
+        await self._services.residency.load(stored, tenant=context.principal.tenant)
         await self._services.keeping.pin(stored.name)
         return {"pinned": stored.name}
 
@@ -90,7 +90,7 @@ class ModelKeepSyscalls:
         model = ""
         if name is not None:
             stored = await self._stored(name)
-            await self._services.residency.load(stored)
+            await self._services.residency.load(stored, tenant=context.principal.tenant)
             model = stored.name
         until = await self._services.keeping.reserve(
             context.principal.tenant, seconds, model=model, size=mebibytes * MIB

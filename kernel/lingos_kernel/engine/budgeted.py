@@ -77,10 +77,11 @@ class BudgetedEngine:
         """
         self.keeper.introduce(spec, estimate or _unknown)
 
-    async def load(self, spec: ModelSpec) -> ModelLoaded:
+    async def load(self, spec: ModelSpec, *, tenant: str = "") -> ModelLoaded:
         """Make a model ready, once there is room for it; at once when it already is.
 
-        Raises `ModelError`, and `OutOfMemory` with the sums when there can be no room.
+        `tenant`: whose reserved memory it may take. Raises `ModelError`, and `OutOfMemory` with
+        the sums when there can be no room.
         """
         if not self._is_started:
             return await self.inner.load(spec)
@@ -88,7 +89,7 @@ class BudgetedEngine:
         if not self.keeper.knows(spec.name):
             self.introduce(spec)
         user = f"load:{next(self._loads)}"
-        await self.keeper.acquire(user, spec.name, tenant="", priority=0)
+        await self.keeper.acquire(user, spec.name, tenant=tenant, priority=0)
         loaded = self.inner.models[spec.name]
         self.keeper.release(user, spec.name)
         return loaded
@@ -105,7 +106,7 @@ class BudgetedEngine:
         Its place, priority and time limits count from here on. Closing the generator early
         cancels the request. Raises any `LingOSError` that the request ends in.
         """
-        async with self._using(request, tenant=request.tenant) as waited_s:
+        async with self._using(request) as waited_s:
             request = self._now(request, waited_s)
             stream = self.inner.generate(request)
             try:
@@ -116,7 +117,7 @@ class BudgetedEngine:
 
     async def embed(self, request: Embed) -> Embedded:
         """The vectors of the inputs; cancelling the awaiting task cancels the request."""
-        async with self._using(request, tenant=""):
+        async with self._using(request):
             now = self._requests[request.request_id]
             assert isinstance(now, Embed)
             return await self.inner.embed(now)
@@ -192,7 +193,7 @@ class BudgetedEngine:
             self.inner.resume(request_id)
 
     @asynccontextmanager
-    async def _using(self, request: Generate | Embed, *, tenant: str) -> AsyncIterator[float]:
+    async def _using(self, request: Generate | Embed) -> AsyncIterator[float]:
         """While the block runs the request's model is in memory; gives the seconds it waited."""
         request_id, model = request.request_id, request.model
         began_s = self._clock()
@@ -203,7 +204,7 @@ class BudgetedEngine:
             await self.keeper.acquire(
                 request_id,
                 model,
-                tenant=tenant,
+                tenant=request.tenant,
                 priority=request.priority,
                 is_held=isinstance(request, Generate) and request.is_paused,
             )

@@ -139,6 +139,8 @@ class Embed(Message, frozen=True):
     normalize: bool = True
     priority: int = 0
     pid: int = 0
+    tenant: str = ""
+    """Whose reserved memory its model may take."""
 
 
 class LoadModel(Message, frozen=True):

@@ -86,11 +86,14 @@ class Residency:
         self._introduce(stored)
         return Resident(stored, codec)
 
-    async def load(self, stored: StoredModel, formats: Formats | None = None) -> ModelLoaded:
+    async def load(
+        self, stored: StoredModel, formats: Formats | None = None, *, tenant: str = ""
+    ) -> ModelLoaded:
         """Bring a model into memory before a request does, once there is room.
 
-        `formats`: other ones than are configured, for this model until the kernel ends. Raises
-        `ModelInUse` when it is in memory in others, `InvalidArguments` for an encoder.
+        `formats`: other ones than are configured, for this model until the kernel ends.
+        `tenant`: whose reserved memory it may take. Raises `ModelInUse` when it is in memory in
+        other formats, `InvalidArguments` for those of an encoder.
         """
         if stored.kind != "causal" and formats not in (None, Formats()):
             raise InvalidArguments(
@@ -104,7 +107,7 @@ class Residency:
         except ModelInUse:
             self._formats[stored.name] = before
             raise
-        return await self._engine.load(self.spec(stored))
+        return await self._engine.load(self.spec(stored), tenant=tenant)
 
     def formats(self, stored: StoredModel) -> Formats:
         """The formats that a model is kept in, or would be; encoders stay native."""

@@ -33,6 +33,7 @@ from lingos_kernel.errors import (
     UnknownName,
 )
 from lingos_kernel.memory.footprint import Footprint
+from lingos_kernel.memory.weights import Reservation
 from lingos_kernel.testing import FakeClock, ScriptedEngine
 from lingos_kernel.testing.scripted_core import PAGE_BYTES, PAGES, WEIGHT_BYTES
 
@@ -207,6 +208,19 @@ async def test_a_pinned_model_makes_others_fail_with_the_sums() -> None:
         assert await it.finish(it.ask("b2")) == ["abcd"]
 
 
+async def test_reserved_memory_is_for_all_that_its_tenant_asks_for() -> None:
+    """Embeddings and loads by hand, too; nobody else gets it."""
+    async with bench() as it:
+        weights, tenant = it.engine.keeper.weights, "red"
+        weights.reserve(Reservation(tenant, it.clock() + 60.0, bytes=MODEL_BYTES))
+        with pytest.raises(OutOfMemory, match="reserved for red"):
+            await it.engine.load(ModelSpec(name="a", path=""))
+        assert (await it.engine.load(ModelSpec(name="a", path=""), tenant=tenant)).name == "a"
+        embed = it.start(it.engine.embed(Embed("b1", "b", ((1, 2),), tenant=tenant)))
+        (embedded,) = await it.finish(embed)
+        assert embedded.prompt_tokens == 2
+
+
 async def test_an_idle_model_leaves_after_its_time_to_live() -> None:
     """Not before, not while it is used; the next request brings it back."""
     async with bench(idle_unload_s=60.0) as it:
@@ -278,7 +292,7 @@ async def test_a_pause_is_not_lost_on_the_way_to_the_engine() -> None:
     async with bench() as it:
         request = Generate("a1", "a", (72, 105), SamplingParams(max_tokens=4), is_paused=True)
         stream = it.engine.generate(request)
-        first = it.start(anext(stream))  # type: ignore[arg-type]
+        first = it.start(anext(stream))
         await it.until(lambda: it.waiting() == ["a1"])
         assert not it.engine.models  # who is paused brings no model into memory
         second = it.ask("a2")
