@@ -271,10 +271,15 @@ def _fail(parts: Any) -> Any:
 
 def test_everything_at_once_goes_on_and_leaks_nothing(engine: Any) -> None:
     """Whatever is asked for in whatever order: it ends, and is the same as alone."""
+
+    class CrowdHere(Crowd):
+        def __init__(self) -> None:
+            super().__init__(engine)
+
     run_state_machine_as_test(
-        lambda: Crowd(engine),
+        CrowdHere,
         settings=settings(
-            max_examples=25,
+            max_examples=15,
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
