@@ -8,7 +8,7 @@ import click
 
 from lingos_kernel.errors import ConfigError, InvalidArguments
 from lingos_shell.invocation import Invocation, common_options
-from lingos_shell.output import write, write_json
+from lingos_shell.output import write_json, write_line
 
 
 @click.group("jupyter")
@@ -41,7 +41,7 @@ def install_command(invocation: Invocation, *, user: bool, prefix: str | None) -
     if invocation.as_json:
         write_json({"path": str(place)})
     else:
-        write(f"Jupyter knows the kernel as lingos ({place})\n")
+        write_line(f"Jupyter knows the kernel as lingos ({place})")
 
 
 @command.command("uninstall")
@@ -62,7 +62,7 @@ def uninstall_command(invocation: Invocation) -> None:
         write_json({"removed": places})
     else:
         lines = [f"removed {place}" for place in places] or ["Jupyter did not know it"]
-        write("\n".join(lines) + "\n")
+        write_line("\n".join(lines))
 
 
 def _require_ipykernel() -> None:
