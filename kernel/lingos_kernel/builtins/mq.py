@@ -259,6 +259,7 @@ class MqSyscalls:
             queue: a queue of durable jobs.
             limit: how many to list.
         """
+        _check_queues([queue])
         letters = await self._services.broker.dead(queue, limit=limit)
         return [{**asdict(x), "payload": msgspec.json.decode(x.payload)} for x in letters]
 

@@ -13,6 +13,7 @@ import msgspec
 import lingos_kernel
 from lingos_kernel.builtins.services import Services
 from lingos_kernel.engine.choice import policy_reference
+from lingos_kernel.errors import NotPermitted
 from lingos_kernel.scheduling.catalogue import POLICIES, make_policy
 from lingos_kernel.syscalls.spec import Context, SyscallInfo, syscall
 
@@ -68,11 +69,15 @@ class SysSyscalls:
 
     @syscall("sys.policy", cost="io")
     async def policy(
-        self, name: str | None = None, tenant_weights: dict[str, float] | None = None
+        self,
+        context: Context,
+        name: str | None = None,
+        tenant_weights: dict[str, float] | None = None,
     ) -> dict[str, Any]:
         """Show the scheduling policy, or go on by another one; whatever waits or runs stays.
 
-        A change holds until the kernel ends; engine.policy and engine.tenant_weights of the
+        A change takes the capability sys.policy.change, as it is for all tenants, and holds until
+        the kernel ends; engine.policy and engine.tenant_weights of the
         settings hold from its next start on. `source` says which it is.
 
         Args:
@@ -82,6 +87,11 @@ class SysSyscalls:
         config, plugged = self._services.config, self._services.policies
         current, weights = self._chosen or (config.engine.policy, config.engine.tenant_weights)
         if name is not None or tenant_weights is not None:
+            if not context.principal.may("sys.policy.change"):
+                raise NotPermitted(
+                    f"{context.principal.name} may see the policy, but not change it",
+                    hint="it takes the capability sys.policy.change",
+                )
             current = name or current
             weights = weights if tenant_weights is None else tenant_weights
             reference = policy_reference(current, plugged)

@@ -13,7 +13,7 @@ from lingos_kernel.engine.transport import PipeTransport, ThreadTransport, Trans
 from lingos_kernel.engine.watchdog import Patience
 from lingos_kernel.errors import ConfigError
 from lingos_kernel.names import did_you_mean
-from lingos_kernel.scheduling.catalogue import make_policy
+from lingos_kernel.scheduling.catalogue import POLICIES, make_policy
 
 OWN = ("process", "inprocess")
 
@@ -66,6 +66,17 @@ def engine_settings(config: Config, policies: Mapping[str, Any]) -> EngineSettin
 
 
 def policy_reference(name: str, policies: Mapping[str, Any]) -> str:
-    """How the engine knows a policy: a plugin's as MODULE:CLASS, as it may be another process."""
-    policy = policies.get(name)
-    return f"{policy.__module__}:{policy.__qualname__}" if policy else name
+    """How the engine knows a policy: a plugin's as MODULE:CLASS, as it may be another process.
+
+    Raises `ConfigError` when nobody registered the name: who may name a policy may not have
+    just anything imported and called.
+    """
+    if policy := policies.get(name):
+        return f"{policy.__module__}:{policy.__qualname__}"
+    if name not in POLICIES:
+        choices = sorted({*POLICIES, *policies})
+        raise ConfigError(
+            f"no scheduling policy is called {name!r}",
+            hint=did_you_mean(name, choices) or f"use one of {', '.join(choices)}",
+        )
+    return name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pkgutil
 from collections.abc import Callable, Mapping
 
@@ -24,12 +25,13 @@ POLICIES: dict[str, Callable[[], Policy]] = {
 def make_policy(name: str, tenant_weights: Mapping[str, float] | None = None) -> Policy:
     """A fresh policy of a name, or the one of a plugin as MODULE:CLASS.
 
-    Raises `ConfigError` on an unknown one, and on weights that are not above zero.
+    The name comes from who may have any code run; a caller's goes through `policy_reference`.
+    Raises `ConfigError` on an unknown one, and on weights that are not numbers above zero.
     """
     policy = _find(name)()
     weights = tenant_weights or {}
     for tenant, weight in weights.items():
-        if not weight > 0:
+        if not 0 < weight < math.inf:
             raise ConfigError(
                 f"the tenant {tenant!r} has the weight {weight}", hint="weights are above zero"
             )

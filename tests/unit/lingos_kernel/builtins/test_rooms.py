@@ -15,6 +15,7 @@ from lingos_kernel.errors import (
     ConfirmationRequired,
     Deadlock,
     InvalidArguments,
+    NotPermitted,
     UnknownModel,
     UnknownProcess,
     UnknownSyscall,
@@ -111,6 +112,20 @@ async def test_the_policy_changes_while_the_kernel_runs(make_kernel: Any) -> Non
         assert (await kernel.call("sys.policy"))["policy"] == "fair"
         await kernel.call("sys.policy", name="fifo")
         assert kernel.engine.commands[-1] == SetPolicy("fifo", {"ann": 3.0})
+
+
+async def test_nobody_has_code_run_by_naming_a_policy(make_kernel: Any) -> None:
+    """What no plugin registered is not imported; who may only look changes nothing."""
+    async with make_kernel() as kernel:
+        with pytest.raises(ConfigError, match="no scheduling policy is called"):
+            await kernel.call("sys.policy", name="lingos_kernel.scheduling.policies:Fifo")
+        guest = Principal("guest", capabilities=frozenset({"sys.policy"}))
+        shown = await kernel.submit(guest, "sys.policy", {}).result()
+        assert shown["policy"] == "priority"
+        for change in ({"name": "fair"}, {"tenant_weights": {"guest": 9.0}}):
+            with pytest.raises(NotPermitted, match="not change it"):
+                await kernel.submit(guest, "sys.policy", change).result()
+        assert (await kernel.call("sys.policy"))["source"] == "default"
 
 
 async def test_the_policy_says_whether_it_is_that_of_the_settings(tmp_path: Path) -> None:

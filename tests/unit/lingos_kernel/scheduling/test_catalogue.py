@@ -48,7 +48,7 @@ def test_tenant_weights_reach_the_policy(item: Any) -> None:
     assert policy.rank(work)[1] == 10
 
 
-@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan")])
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf")])
 def test_weights_are_above_zero(weight: float) -> None:
     """Nobody is due nothing, or less."""
     with pytest.raises(ConfigError, match="weight"):
