@@ -220,6 +220,69 @@ def test_an_interrupt_stops_the_answer_alone(notebook: Notebook, way: str) -> No
     assert messages[0]["content"]["text"] == "[]\n"
 
 
+def test_settings_of_a_chat_cell_are_its_own(notebook: Notebook) -> None:
+    """`%%chat` takes settings for one message; the session's stay as they were."""
+    reply, messages = notebook.run("%%chat --temperature 0 --max-tokens=3 seed=7\nCount to {10}.")
+    assert reply["status"] == "ok", messages
+    details = messages[-1]["content"]["metadata"]["lingos"]
+    assert (details["seed"], details["usage"]["output_tokens"]) == (7, 3)
+    reply, messages = notebook.run("left = /set\nprint(left)")
+    assert messages[0]["content"]["text"] == "[]\n"
+
+
+def test_an_answer_can_be_shown_again(notebook: Notebook) -> None:
+    """/last shows the last answer under its display id, and is a value."""
+    _, said = notebook.run("? Say hello.")
+    _, messages = notebook.run("/last")
+    assert messages[0]["content"]["transient"] == said[0]["content"]["transient"]
+    assert markdown(messages) == markdown(said)
+    _, messages = notebook.run("again = /last\nprint(again['model'])")
+    assert messages[0]["content"]["text"] == "smollm2-135m-instruct\n"
+
+
+def test_errors_are_one_line_and_a_hint(notebook: Notebook) -> None:
+    """A wrong call shows what is wrong and what helps, once, and no trace."""
+    _, messages = notebook.run("/text.sumarize x")
+    errors = [m["content"]["traceback"] for m in messages]
+    assert errors == [
+        [
+            "UnknownSyscall: there is no /text.sumarize",
+            "hint: did you mean text.summarize or text.similarity or text.rewrite?",
+        ]
+    ]
+
+
+def test_lines_are_completed_while_a_cell_runs(notebook: Notebook) -> None:
+    """Completion and help of the language answer beside a cell that is in the way of all else."""
+    client = notebook.client
+    while_busy: dict[str, Any] = {}
+
+    def ask(message: dict[str, Any]) -> None:
+        if message["msg_type"] == "stream" and not while_busy:
+            client.complete("/text.summar")
+            while_busy.update(client.get_shell_msg(timeout=WAIT_S)["content"])
+            client.input("go on")
+
+    code = "print('busy', flush=True)\n_ = input()"
+    reply, _ = notebook.run(code, on_output=ask, on_input=lambda _: None)
+    assert reply["status"] == "ok"
+    assert while_busy["matches"] == ["/text.summarize"]
+
+
+def test_python_in_a_line_is_completed(notebook: Notebook) -> None:
+    """Inside braces Python is completed, behind a dollar the cells' variables."""
+    notebook.run("greeting = 'hello'")
+    client = notebook.client
+    for code, match in (("/print {greeting.upp", "upper"), ("/print $greet", "$greeting")):
+        client.complete(code)
+        content = client.get_shell_msg(timeout=WAIT_S)["content"]
+        assert content["matches"] == [match]
+        assert code[: content["cursor_start"]] + match in (
+            "/print {greeting.upper",
+            "/print $greeting",
+        )
+
+
 def test_an_await_can_be_interrupted(notebook: Notebook) -> None:
     """A cell that awaits ends when it is interrupted, which plain ipykernel leaves waiting."""
 
@@ -264,6 +327,7 @@ def test_the_live_view_opens_a_comm(notebook: Notebook) -> None:
     assert "application/vnd.jupyter.widget-view+json" in shown
     assert "lingos-top" in shown["text/html"]
     model = next(c for c in opened if c["data"]["state"].get("markup"))
+    assert model["data"]["state"]["_model_module"] == "anywidget"
     before = model["data"]["state"]["markup"]
     message = {
         "comm_id": model["comm_id"],
@@ -275,6 +339,11 @@ def test_the_live_view_opens_a_comm(notebook: Notebook) -> None:
     assert "facts" in before
     message["data"]["content"] = {"view": "v", "is_open": False}
     notebook.client.shell_channel.send(notebook.client.session.msg("comm_msg", message))
+    reply, messages = notebook.run(
+        f"print(get_ipython().kernel.views[{model['comm_id']!r}].is_live)"
+    )
+    prints = [m["content"]["text"] for m in messages if m["msg_type"] == "stream"]
+    assert prints == ["False\n"]
 
 
 def wait_for_markup(notebook: Notebook, comm_id: str) -> str:
@@ -286,6 +355,13 @@ def wait_for_markup(notebook: Notebook, comm_id: str) -> str:
             state = content["data"].get("state", {})
             if "markup" in state:
                 return str(state["markup"])
+
+
+def test_an_editor_can_ask_for_versions(notebook: Notebook) -> None:
+    """VS Code asks silently which widgets there are, and takes them for old ones without a word."""
+    code = "import ipywidgets as _V\nprint('mark:' + _V.__version__)\ndel _V"
+    _, messages = notebook.run(code, silent=True)
+    assert [m["content"]["text"][:6] for m in messages] == ["mark:8"]
 
 
 def test_a_subshell_runs_beside_a_long_answer(notebook: Notebook) -> None:

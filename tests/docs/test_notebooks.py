@@ -70,6 +70,30 @@ def test_papermill_runs_it_with_whole_answers(jupyter: dict[str, str], tmp_path:
     assert any("Paris" in text for text in texts)
 
 
+def test_papermill_sets_parameters(jupyter: dict[str, str], tmp_path: Path) -> None:
+    """A cell that is tagged `parameters` is overridden for the language's lines too."""
+    cells = [
+        nbformat.v4.new_code_cell("name = 'nobody'", metadata={"tags": ["parameters"]}),
+        nbformat.v4.new_code_cell("/print {name.upper()} $name"),
+    ]
+    metadata = {"kernelspec": {"name": "lingos", "display_name": "L", "language": "python"}}
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
+    nbformat.write(notebook, tmp_path / "asked.ipynb")
+    run(jupyter, tmp_path, "papermill", "asked.ipynb", "done.ipynb", "-p", "name", "Ada")
+    (shown,) = outputs(tmp_path / "done.ipynb")
+    assert shown.data["text/plain"] == "ADA Ada"
+
+
+def test_nbconvert_keeps_the_live_view_as_a_still(jupyter: dict[str, str], tmp_path: Path) -> None:
+    """A page that was made of a notebook with /top shows the scheduler as it was."""
+    metadata = {"kernelspec": {"name": "lingos", "display_name": "L", "language": "python"}}
+    cells = [nbformat.v4.new_code_cell("/top")]
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
+    nbformat.write(notebook, tmp_path / "top.ipynb")
+    run(jupyter, tmp_path, "nbconvert", "--to", "html", "--execute", "top.ipynb")
+    assert 'class="lingos-top"' in (tmp_path / "top.html").read_text()
+
+
 def test_nbconvert_runs_and_exports_it(jupyter: dict[str, str], tmp_path: Path) -> None:
     """nbconvert makes a page of it, with the answers."""
     run(jupyter, tmp_path, "nbconvert", "--to", "html", "--execute", str(FIRST),
