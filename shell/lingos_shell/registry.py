@@ -102,6 +102,7 @@ ENTRIES: dict[str, Entry] = {
     "completion": Entry("completion", "Print a shell's completion script.", MACHINE),
     "ask": Entry("", "Send text to the model, whatever it begins with.", SHELL, word="ask"),
     "session": Entry("", "Show, open or begin a session.", SHELL, word="session"),
+    "export": Entry("", "Write the session to a file: .md, .json, .ipynb.", SHELL, word="export"),
     "model": Entry("", "Show or change the session's model.", SHELL, word="model"),
     "set": Entry("", "Show or change how the model answers.", SHELL, word="set"),
     "unset": Entry("", "Give a setting of the answers, or a variable, up.", SHELL, word="unset"),

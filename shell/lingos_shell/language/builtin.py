@@ -103,8 +103,17 @@ def described(name: str, word: Builtin) -> SyscallInfo:
 # Sessions
 
 
+ATTACH = "attach"
+
+
 async def _session(request: Request) -> Any:
     shell, name = request.shell, request.arguments.get("name")
+    if name == ATTACH and "session" in request.arguments:
+        name = request.arguments["session"]
+    elif "session" in request.arguments:
+        raise InvalidArguments(
+            f"/session takes one name, or {ATTACH} and a name", hint=f"/session {name}"
+        )
     listed = await shell.client.call("ctx.list")
     if name is None:
         current = shell.conversation.name
@@ -124,6 +133,24 @@ async def _session(request: Request) -> Any:
 
 def _picked(row: Mapping[str, Any]) -> dict[str, Any]:
     return {key: row[key] for key in ("name", "tokens", "model")}
+
+
+async def _export(request: Request) -> None:
+    import asyncio
+
+    from lingos_shell.language.export import exported
+    from lingos_shell.language.redirection import Target
+
+    shell, file = request.shell, request.arguments["file"]
+    name = request.arguments.get("session") or shell.conversation.name
+    if not name:
+        raise InvalidArguments(
+            "there is no session to write yet", hint="/session lists those that the kernel keeps"
+        )
+    target = Target.check(file, is_appending=False)
+    shown = await shell.client.call("ctx.show", name=name)
+    size = await asyncio.to_thread(target.write_text, exported(shown, file))
+    await request.tell(f"wrote {name}, {size} bytes, to {target.path}")
 
 
 async def _model(request: Request) -> Any:
@@ -321,8 +348,25 @@ BUILT_IN: Mapping[str, Builtin] = {
     ),
     "session": Builtin(
         _session,
-        {"name": {"type": "string", "description": "one to open or begin"}},
-        help="A session is a context of the kernel (ctx.*): it is there after a restart.",
+        {
+            "name": {"type": "string", "description": "one to open or begin"},
+            "session": {"type": "string", "description": "the name, behind the word attach"},
+        },
+        help="A session is a context of the kernel (ctx.*): it is there after a restart. "
+        "/session attach NAME is the same as /session NAME.",
+    ),
+    "export": Builtin(
+        _export,
+        {
+            "file": {
+                "type": "string",
+                "format": "path",
+                "description": "its suffix says the form: .md, .json, .ipynb",
+            },
+            "session": {"type": "string", "description": "another one than that which is open"},
+        },
+        ("file",),
+        help="A notebook of it runs in Jupyter: a cell per message, its answer below.",
     ),
     "model": Builtin(_model, {"name": {"type": "string", "description": "a stored model"}}),
     "set": Builtin(

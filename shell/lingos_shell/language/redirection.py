@@ -41,7 +41,11 @@ class Target:
 
         Files called .json and .jsonl get JSON, others text. Raises `InvalidArguments`.
         """
-        content = self._content(value).encode("utf-8", errors="surrogateescape")
+        return self.write_text(self._content(value))
+
+    def write_text(self, text: str) -> int:
+        """Write a text as it is; see `write`."""
+        content = text.encode("utf-8", errors="surrogateescape")
         try:
             if self.is_appending or not self._is_regular():
                 self._append(content)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import work
@@ -58,13 +59,16 @@ class LingOSApp(App[None]):
         keys: Mapping[str, str] | None = None,
         period_s: float = PERIOD_S,
         load_panes: Callable[[], Mapping[str, PaneFactory]] = dict,
+        state_dir: Path | None = None,
     ) -> None:
         """`keys`: other keys by the id of what they do (`{"app.quit": "ctrl+x"}`).
 
         `load_panes` imports the plugins' panes; it runs in a thread, once the kernel is attached.
+        `state_dir` keeps which sessions are open; None keeps nothing.
         """
         super().__init__()
         self.is_readonly = is_readonly
+        self.state_dir = state_dir
         self.scheduler = SchedulerModel()
         self._load_panes = load_panes
         self._restarts_told = 0
@@ -141,8 +145,11 @@ class LingOSApp(App[None]):
     def draw(self) -> None:
         """Draw what the scheduler shows on the open screen."""
         from lingos_shell.tui.scheduler.pane import SchedulerPane
+        from lingos_shell.tui.sessions.tabs import SessionTabs
 
         self._draw_title()
+        for tabs in self.screen.query(SessionTabs):
+            tabs.draw(self.scheduler.latest)
         for pane in self.screen.query(SchedulerPane):
             if pane.display:
                 pane.redraw()
@@ -190,8 +197,17 @@ class LingOSApp(App[None]):
         for name in self.plugin_panes:
             open_pane = partial(self.action_open_screen, f"plugin.{name}")
             yield SystemCommand(f"Open {name}", "A plugin's pane", open_pane)
+        yield from self._session_commands(screen)
         yield from self._pane_commands(screen)
         yield from super().get_system_commands(screen)
+
+    def _session_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        from lingos_shell.tui.sessions.tabs import TAB_KEYS, SessionTabs
+
+        for tabs in screen.query(SessionTabs):
+            for key in TAB_KEYS:
+                action: Callable[[], Any] = partial(tabs.run_action, key.action)
+                yield SystemCommand(f"Session: {key.action}", key.about, action)
 
     def _pane_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         from lingos_shell.tui.scheduler.keys import PANE_KEYS

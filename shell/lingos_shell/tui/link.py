@@ -65,7 +65,12 @@ class KernelLink:
         """What is left at the end; `_client` is a view of it."""
         self._client: KernelClient | None = None
         self._attached = asyncio.Event()
+        self._apart = asyncio.Event()
+        self._apart.set()
+        self._changed = asyncio.Event()
         self._restarts = 0
+        self.pid: int | None = None
+        """Of our process in the kernel that was attached last."""
         self.status = LinkStatus("starting", "starting kernel …")
 
     async def client(self) -> KernelClient:
@@ -73,6 +78,15 @@ class KernelLink:
         await self._attached.wait()
         assert self._client is not None
         return self._client
+
+    async def lost(self) -> None:
+        """Returns as soon as no kernel is attached."""
+        await self._apart.wait()
+
+    async def another(self, restarts: int) -> None:
+        """Wait for a connection after that one which had seen so many restarts."""
+        while self.status.restarts == restarts:
+            await self._changed.wait()
 
     async def run(self) -> None:
         """Attach, watch, and attach again, until cancelled."""
@@ -96,7 +110,7 @@ class KernelLink:
                 if may_start and not is_first:
                     self._tell("lost", "the kernel went away; starting it again …")
                 client = await self._connect(may_start)
-                await client.open_process(self._command)
+                self.pid = await client.open_process(self._command)
             except LingOSError as error:
                 gone = "" if is_first else "the kernel went away; "
                 self._tell("lost", gone + _reason(error, waits=not self._may_start))
@@ -106,6 +120,7 @@ class KernelLink:
             self._client = client.with_options(caller="human")
             self._entered = client
             self._restarts += not is_first
+            self._apart.clear()
             self._attached.set()
             self._tell("attached", "attached")
             return
@@ -127,6 +142,7 @@ class KernelLink:
 
     async def _detach(self) -> None:
         self._attached.clear()
+        self._apart.set()
         entered, self._entered, self._client = self._entered, None, None
         if entered is not None:
             await entered.__aexit__(None, None, None)
@@ -136,6 +152,8 @@ class KernelLink:
         if status != self.status:
             self.status = status
             self._on_status(status)
+            waiting, self._changed = self._changed, asyncio.Event()
+            waiting.set()
 
 
 async def _fetch(client: KernelClient) -> Snapshot:

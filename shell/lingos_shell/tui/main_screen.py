@@ -13,7 +13,7 @@ from textual.screen import Screen
 from lingos_shell.tui.key_bar import KeyBar
 from lingos_shell.tui.scheduler.keys import pane_bindings
 from lingos_shell.tui.scheduler.pane import SchedulerPane
-from lingos_shell.tui.sessions.view import Conversation
+from lingos_shell.tui.sessions.tabs import SessionTabs, tab_bindings
 from lingos_shell.tui.title import TitleBar
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class MainScreen(Screen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         *pane_bindings(typing=True),
+        *tab_bindings(),
         Binding("ctrl+b", "toggle_pane", "pane", show=False, id="main.toggle_pane",
                 tooltip="Show or hide the scheduler beside the conversation"),
     ]  # fmt: skip
@@ -45,7 +46,7 @@ class MainScreen(Screen[None]):
     MainScreen.below SchedulerPane:focus-within { border-left: none; border-top: solid $border; }
     MainScreen.alone SchedulerPane { display: none; }
     """
-    AUTO_FOCUS = "#prompt"
+    AUTO_FOCUS = ""
 
     def __init__(self, host: LingOSApp) -> None:
         super().__init__()
@@ -55,8 +56,7 @@ class MainScreen(Screen[None]):
         """Title, body, keys."""
         yield TitleBar(id="title")
         with Container(id="body"):
-            with Container(id="sessions"):
-                yield Conversation(id="conversation")
+            yield SessionTabs(self._host, state_dir=self._host.state_dir, id="sessions")
             yield SchedulerPane(self._host.scheduler, id="pane")
         yield KeyBar(id="keys")
 
@@ -69,6 +69,10 @@ class MainScreen(Screen[None]):
         name, _, rest = action.partition("(")
         handler = getattr(self.query_one(SchedulerPane), f"action_{name}")
         handler(*([int(rest.rstrip(")"))] if rest else []))
+
+    async def action_sessions(self, action: str) -> None:
+        """Do one of the sessions' actions, wherever the keyboard is."""
+        await self.query_one(SessionTabs).run_action(action)
 
     def action_toggle_pane(self) -> None:
         """Show or hide the pane."""

@@ -71,6 +71,7 @@ def _run(
         keys=shell.keys,
         period_s=period_s or PERIOD_S,
         load_panes=load_panes,
+        state_dir=config.paths.state_dir,
     )
     app.run()
     if app.return_code:

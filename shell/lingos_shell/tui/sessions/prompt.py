@@ -49,9 +49,7 @@ class CompletionMenu(OptionList, can_focus=False):
         self.offers = list(offers[:MAX_OFFERS])
         self.clear_options()
         width = min(max((len(offer.text) for offer in self.offers), default=0), 40)
-        self.add_options(
-            [Option(_line(offer, width)) for offer in self.offers]
-        )
+        self.add_options([Option(_line(offer, width)) for offer in self.offers])
         self.set_class(bool(self.offers), "open")
         self.highlighted = 0 if self.offers else None
 
@@ -84,7 +82,8 @@ class Prompt(TextArea):
         Binding("enter", "send", "Send", show=False, id="prompt.send"),
         Binding("tab", "complete", "Complete; in an empty prompt: to the scheduler", show=False,
                 id="prompt.complete"),
-        Binding("pageup", "scroll(-1)", "Scroll the transcript up", show=False, id="prompt.page_up"),
+        Binding("pageup", "scroll(-1)", "Scroll the transcript up", show=False,
+                id="prompt.page_up"),
         Binding("pagedown", "scroll(1)", "Scroll the transcript down", show=False,
                 id="prompt.page_down"),
     ]  # fmt: skip
@@ -112,7 +111,11 @@ class Prompt(TextArea):
             self.by = by
 
     def __init__(
-        self, *, menu: CompletionMenu | None = None, complete: Completer | None = None, **widget: Any
+        self,
+        *,
+        menu: CompletionMenu | None = None,
+        complete: Completer | None = None,
+        **widget: Any,
     ) -> None:
         super().__init__(
             compact=False, highlight_cursor_line=False, tab_behavior="focus",
@@ -168,7 +171,8 @@ class Prompt(TextArea):
     @work(exclusive=True, group="completion", exit_on_error=False)
     async def _look_up(self, *, leaves: bool = False) -> None:
         """Ask for proposals; a text that nothing fits to lets Tab `leave` the prompt."""
-        assert self._completer is not None and self._menu is not None
+        if self._completer is None or self._menu is None:
+            return
         text = self._before_cursor()
         offers = await self._completer(text)
         if text != self._before_cursor():
@@ -186,7 +190,8 @@ class Prompt(TextArea):
     def _take(self, offer: Completion) -> None:
         assert self._menu is not None
         self._menu.close()
-        start = self.document.get_location_from_index(offer.start)
+        lines = self._before_cursor()[: offer.start].split("\n")
+        start = (len(lines) - 1, len(lines[-1]))
         self.replace(offer.text, start, self.cursor_location, maintain_selection_offset=False)
 
     @on(TextArea.Changed)

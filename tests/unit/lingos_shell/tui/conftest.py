@@ -12,7 +12,7 @@ import pytest
 from textual.pilot import Pilot
 
 from lingos_kernel.errors import KernelUnavailable, LingOSError, UnknownSyscall, to_wire
-from lingos_kernel.syscalls.events import Accepted, AnyEvent, Failure, Item, Result
+from lingos_kernel.syscalls.events import Accepted, AnyEvent, Failure, Item, Progress, Result
 from lingos_kernel.telemetry.snapshot import Snapshot
 from lingos_kernel.testing import FakeClock
 from lingos_kernel.testing.sample_snapshot import busy_snapshot
@@ -27,6 +27,23 @@ USAGE = {"prompt_tokens": 5, "output_tokens": 8, "first_token_s": 0.1, "total_s"
 def chat_result(text: str) -> dict[str, Any]:
     """What `llm.chat` ends with."""
     return {"text": text, "model": "scripted", "finish_reason": "stop", "usage": USAGE}
+
+
+@dataclass
+class KeptContext:
+    """What a kernel answers about one context that was just made."""
+
+    name: str = ""
+
+    def answers(self) -> dict[str, Answer]:
+        """Its syscalls, and those of a session's process."""
+        return {
+            "proc.open": lambda **_: {"pid": 41, "priority": 0},
+            "proc.close": lambda pid: {"closed": pid},
+            "ctx.list": list,
+            "ctx.create": lambda **_: {},
+            "ctx.show": lambda name: {"name": name, "model": "scripted", "messages": []},
+        }
 
 
 @dataclass
@@ -82,7 +99,7 @@ class Kernel:
             items = self.answers[name](**arguments)
             if isinstance(items, AsyncGenerator):
                 async for item in items:
-                    yield item if isinstance(item, Result) else Item(item)
+                    yield item if isinstance(item, Result | Progress) else Item(item)
                 return
             *pieces, last = items
             for piece in pieces:
@@ -151,7 +168,8 @@ def kernel() -> Kernel:
     """A stand-in kernel with the sample snapshot."""
     done: Answer = lambda **_: {}  # noqa: E731
     names = ("proc.kill", "proc.nice", "model.pin", "model.unpin", "model.unload")
-    return Kernel(answers=dict.fromkeys(names, done))
+    answers = dict.fromkeys(names, done)
+    return Kernel(answers=answers | KeptContext().answers())
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from lingos_shell.tui.app import LingOSApp
 from lingos_shell.tui.key_bar import shown_keys
 from lingos_shell.tui.registry import SCREENS
 from lingos_shell.tui.sessions.prompt import Prompt
-from lingos_shell.tui.sessions.view import Conversation
 from lingos_shell.tui.themes import ANSI_DARK, THEMES
 
 USAGE = {"prompt_tokens": 5, "output_tokens": 8, "first_token_s": 0.1, "total_s": 0.4}
@@ -27,30 +26,35 @@ def answer(text: str) -> list[Any]:
 
 
 async def test_a_message_is_answered(open_screen, kernel) -> None:
-    """The answer streams in; the next message goes with the whole conversation."""
-    kernel.answers["llm.chat"] = lambda messages: answer(f"**{messages[-1]['content']}** indeed")
+    """The answer streams in; the next message goes on with the same context."""
+
+    def indeed(messages, **_):
+        return answer(f"**{messages[-1]['content']}** indeed")
+
+    kernel.answers["llm.chat"] = indeed
     async with open_screen("main") as screen:
         await screen.press(*"hello", "enter")
         await screen.until(lambda: "hello indeed" in screen.text())
         await screen.until(lambda: "8 tokens · 20.0 tok/s · first after 100ms" in screen.text())
         await screen.press(*"again", "enter")
         await screen.until(lambda: "again indeed" in screen.text())
-    roles = [message["role"] for message in kernel.calls[-1][1]["messages"]]
-    assert roles == ["user", "assistant", "user"]
+    asked = [arguments for name, arguments in kernel.calls if name == "llm.chat"]
+    assert [each["context"] for each in asked] == ["hello", "hello"]
+    assert asked[1]["messages"] == [{"role": "user", "content": "again"}]
 
 
 async def test_typing_works_before_there_is_a_kernel(open_screen, kernel) -> None:
     """What was sent meanwhile is answered once it is attached."""
     kernel.is_up = False
-    kernel.answers["llm.chat"] = lambda messages: answer("yes")
+    kernel.answers["llm.chat"] = lambda messages, **_: answer("yes")
     async with open_screen("main", waits=False) as screen:
         await screen.press(*"early", "enter")
         assert "early" in screen.text()
         assert kernel.calls == []
         kernel.is_up = True
         await screen.until(lambda: screen.app.link.status.state == "attached")
-        await screen.until(lambda: len(kernel.calls) == 1)
         await screen.until(lambda: "yes" in screen.text())
+    assert [name for name, _ in kernel.calls].count("llm.chat") == 1
     assert kernel.opened == ["lingos"]
 
 
@@ -58,7 +62,7 @@ async def test_a_kernel_that_dies_and_returns(open_screen, kernel) -> None:
     """A banner while it is gone, then attached again; the broken answer is asked for again."""
     pieces = asyncio.Event()
 
-    async def broken(messages):
+    async def broken(messages, **_):
         yield {"text": "The answer "}
         pieces.set()
         await died.wait()
@@ -70,7 +74,7 @@ async def test_a_kernel_that_dies_and_returns(open_screen, kernel) -> None:
         await screen.press(*"why", "enter")
         await screen.until(pieces.is_set)
         kernel.is_up = False
-        kernel.answers["llm.chat"] = lambda messages: answer("because")
+        kernel.answers["llm.chat"] = lambda messages, **_: answer("because")
         await screen.until(lambda: "the kernel went away" in screen.text())
         died.set()
         await screen.press(*"more")  # typing goes on
@@ -79,16 +83,16 @@ async def test_a_kernel_that_dies_and_returns(open_screen, kernel) -> None:
         await screen.until(lambda: "because" in screen.text())
         assert screen.app.query_one(Prompt).text == "more"
         assert screen.app.link.status.restarts == 1
-        messages = screen.app.query_one(Conversation).messages
-    assert [message["content"] for message in messages] == ["why", "because"]
+        asked = [arguments for name, arguments in kernel.calls if name == "llm.chat"]
+    assert [each["messages"][-1]["content"] for each in asked] == ["why", "why"]
     assert kernel.starts[0] is True
 
 
 async def test_stopping_an_answer(open_screen, kernel) -> None:
-    """Escape ends the answer and nothing else; the unanswered message is forgotten."""
+    """Escape ends the answer and nothing else."""
     begun, ended = asyncio.Event(), asyncio.Event()
 
-    async def endless(messages):
+    async def endless(messages, **_):
         try:
             yield {"text": "on and on"}
             begun.set()
@@ -104,7 +108,6 @@ async def test_stopping_an_answer(open_screen, kernel) -> None:
         await screen.press("escape")
         await screen.until(ended.is_set)
         await screen.until(lambda: "stopped" in screen.text())
-        assert screen.app.query_one(Conversation).messages == []
         await screen.press("escape")
         await screen.until(lambda: "Ctrl+Q quits" in screen.told())
 
@@ -112,14 +115,14 @@ async def test_stopping_an_answer(open_screen, kernel) -> None:
 async def test_an_error_ends_its_turn_only(open_screen, kernel) -> None:
     """Message and hint stand where the answer would have."""
 
-    def refuse(messages):
+    def refuse(messages, **_):
         raise InvalidArguments("too long", hint="say less")
 
     kernel.answers["llm.chat"] = refuse
     async with open_screen("main") as screen:
         await screen.press("x", "enter")
         await screen.until(lambda: "say less" in screen.text())
-        kernel.answers["llm.chat"] = lambda messages: answer("fine")
+        kernel.answers["llm.chat"] = lambda messages, **_: answer("fine")
         await screen.press("y", "enter")
         await screen.until(lambda: "fine" in screen.text())
         assert len(screen.app.query(Markdown)) == 1
@@ -127,7 +130,7 @@ async def test_an_error_ends_its_turn_only(open_screen, kernel) -> None:
 
 async def test_the_prompt(open_screen, kernel) -> None:
     """New lines, recalling what was sent, text in any script, very long lines."""
-    kernel.answers["llm.chat"] = lambda messages: answer("ok")
+    kernel.answers["llm.chat"] = lambda messages, **_: answer("ok")
     async with open_screen("main") as screen:
         prompt = screen.app.query_one(Prompt)
         await screen.press("a", "ctrl+j", "b")
@@ -136,10 +139,10 @@ async def test_the_prompt(open_screen, kernel) -> None:
         assert prompt.text == ""
         prompt.insert("你好 שלום " + "long " * 400)
         await screen.press("enter")
-        await screen.until(lambda: len(kernel.calls) == 2)
-        sent = [message["content"] for message in kernel.calls[-1][1]["messages"]]
-        assert sent[0] == "a\nb"
-        assert sent[-1].startswith("你好 שלום long")
+        await screen.until(lambda: [n for n, _ in kernel.calls].count("llm.chat") == 2)
+        asked = [arguments for name, arguments in kernel.calls if name == "llm.chat"]
+        assert asked[0]["messages"][-1]["content"] == "a\nb"
+        assert asked[1]["messages"][-1]["content"].startswith("你好 שלום long")
         await screen.press("up", "ctrl+home", "up")
         assert prompt.text == "a\nb"
         await screen.press("ctrl+end", "down", "ctrl+end", "down")
