@@ -13,11 +13,15 @@ SUFFIX = ".los"
 
 
 def script_name(words: tuple[str, ...]) -> str | None:
-    """The script that the words of `lingos run` name: a file that ends in .los, or `-`."""
+    """The script that the words of `lingos run` name: a file that ends in .los, or `-`.
+
+    A single word that ends so is one whether it is there or not: nobody asks a model that.
+    """
     if not words:
         return None
     first = words[0]
-    if first == "-" or (first.endswith(SUFFIX) and Path(first).is_file()):
+    is_lone = len(words) == 1 and len(first.split()) == 1
+    if first == "-" or (first.endswith(SUFFIX) and (is_lone or Path(first).is_file())):
         return first
     return None
 

@@ -57,3 +57,10 @@ def test_a_prompt_that_names_no_script_is_a_prompt(lingos: Any, kernel: Any) -> 
     """Also when it ends like one."""
     lingos("run", "what is a.los")
     assert kernel.calls[0][1]["messages"][-1]["content"] == "what is a.los"
+
+
+def test_a_script_that_is_not_there_is_told(lingos: Any, kernel: Any) -> None:
+    """Its name is not sent to a model."""
+    outcome = lingos("run", "nope.los")
+    assert (outcome.exit_code, kernel.calls) == (2, [])
+    assert "cannot read nope.los" in outcome.stderr
