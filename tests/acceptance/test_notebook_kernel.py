@@ -255,32 +255,30 @@ def test_errors_are_one_line_and_a_hint(notebook: Notebook) -> None:
 def test_lines_are_completed_while_a_cell_runs(notebook: Notebook) -> None:
     """Completion and help of the language answer beside a cell that is in the way of all else."""
     client = notebook.client
-    while_busy: dict[str, Any] = {}
+    while_busy: list[str] = []
 
-    def ask(message: dict[str, Any]) -> None:
-        if message["msg_type"] == "stream" and not while_busy:
-            client.complete("/text.summar")
-            while_busy.update(client.get_shell_msg(timeout=WAIT_S)["content"])
-            client.input("go on")
+    def ask(_: dict[str, Any]) -> None:
+        client.complete("/text.summar")
+        while_busy.extend(client.get_shell_msg(timeout=WAIT_S)["content"]["matches"])
+        client.input("go on")
 
-    code = "print('busy', flush=True)\n_ = input()"
-    reply, _ = notebook.run(code, on_output=ask, on_input=lambda _: None)
+    reply, _ = notebook.run("_ = input()", on_input=ask)
     assert reply["status"] == "ok"
-    assert while_busy["matches"] == ["/text.summarize"]
+    assert while_busy == ["/text.summarize"]
 
 
 def test_python_in_a_line_is_completed(notebook: Notebook) -> None:
     """Inside braces Python is completed, behind a dollar the cells' variables."""
     notebook.run("greeting = 'hello'")
     client = notebook.client
-    for code, match in (("/print {greeting.upp", "upper"), ("/print $greet", "$greeting")):
+    for code, match, whole in (
+        ("/print {greeting.upp", "upper", "/print {greeting.upper"),
+        ("/print $greet", "$greeting", "/print $greeting"),
+    ):
         client.complete(code)
         content = client.get_shell_msg(timeout=WAIT_S)["content"]
         assert content["matches"] == [match]
-        assert code[: content["cursor_start"]] + match in (
-            "/print {greeting.upper",
-            "/print $greeting",
-        )
+        assert code[: content["cursor_start"]] + match == whole
 
 
 def test_an_await_can_be_interrupted(notebook: Notebook) -> None:
@@ -361,7 +359,7 @@ def test_an_editor_can_ask_for_versions(notebook: Notebook) -> None:
     """VS Code asks silently which widgets there are, and takes them for old ones without a word."""
     code = "import ipywidgets as _V\nprint('mark:' + _V.__version__)\ndel _V"
     _, messages = notebook.run(code, silent=True)
-    assert [m["content"]["text"][:6] for m in messages] == ["mark:8"]
+    assert "".join(m["content"]["text"] for m in messages).startswith("mark:8.")
 
 
 def test_a_subshell_runs_beside_a_long_answer(notebook: Notebook) -> None:
