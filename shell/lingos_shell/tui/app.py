@@ -97,6 +97,7 @@ class LingOSApp(App[None]):
     def get_key_display(self, binding: Binding) -> str:
         """Function keys with a capital F, Ctrl as a caret with a capital letter."""
         shown = super().get_key_display(binding)
+        shown = shown.replace("shift+f", "⇧F")
         is_function_key = shown[:1] == "f" and shown[1:].isdigit()
         return shown.upper() if is_function_key or shown.startswith("^") else shown
 
@@ -145,6 +146,7 @@ class LingOSApp(App[None]):
     def draw(self) -> None:
         """Draw what the scheduler shows on the open screen."""
         from lingos_shell.tui.scheduler.pane import SchedulerPane
+        from lingos_shell.tui.screens.base import RoomScreen
         from lingos_shell.tui.sessions.tabs import SessionTabs
 
         self._draw_title()
@@ -153,6 +155,8 @@ class LingOSApp(App[None]):
         for pane in self.screen.query(SchedulerPane):
             if pane.display:
                 pane.redraw()
+        if isinstance(self.screen, RoomScreen):
+            self.screen.redraw()
 
     def on_title_bar_ready(self) -> None:
         """A screen has come up."""

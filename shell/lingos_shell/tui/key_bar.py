@@ -13,10 +13,13 @@ from lingos_shell.tui.spans import Line, Span, fit_line, width_of
 KEEP = (
     "app.help", "screen.top", "app.palette", "app.quit", "scheduler.kill", "scheduler.sort",
     "scheduler.renice_up", "scheduler.renice_down", "scheduler.search", "scheduler.tree",
-    "scheduler.filter",
+    "scheduler.filter", "models.", "syscalls.", "plugins.", "audit.", "list.", "screen.",
 )  # fmt: skip
 """When there is no room for all, those that come first here stay."""
-ORDER = ("app.help", "screen.", "app.palette", "scheduler.", "app.quit")
+ORDER = (
+    "app.help", "screen.", "app.palette", "scheduler.", "models.", "syscalls.", "plugins.",
+    "audit.", "list.", "app.quit",
+)  # fmt: skip
 
 Entry = tuple[str, str, str, str]
 """Id, key, label, action."""

@@ -52,4 +52,20 @@ SCREENS: tuple[ScreenEntry, ...] = (
         TOP, "Scheduler", "The scheduler on the whole screen",
         "lingos_shell.tui.scheduler.screen:SchedulerScreen", "f2",
     ),
+    ScreenEntry(
+        "models", "Models", "What is in the store and in memory; pull, load, pin, remove",
+        "lingos_shell.tui.screens.models:ModelsScreen", "f10,alt+m",
+    ),
+    ScreenEntry(
+        "syscalls", "Syscalls", "Find a syscall, fill in its form, run it",
+        "lingos_shell.tui.screens.syscalls:SyscallsScreen", "f11,alt+s",
+    ),
+    ScreenEntry(
+        "audit", "Audit and logs", "Who called what, live; the chain verified; the kernel's log",
+        "lingos_shell.tui.screens.audit:AuditScreen", "f12,alt+a",
+    ),
+    ScreenEntry(
+        "plugins", "Plugins", "What plugins provide and cost; enable, disable, trace",
+        "lingos_shell.tui.screens.plugins:PluginsScreen", "shift+f2,alt+p",
+    ),
 )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Further full screens: models, syscalls, plugins, audit and logs."""
