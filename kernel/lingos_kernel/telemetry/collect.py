@@ -181,15 +181,15 @@ def _device_row(
 
 
 def _rates(stats: EngineStats) -> Rates:
-    prompts = stats.prompt_tokens_total
+    computed, cached = stats.prompt_tokens_total, stats.cached_tokens_total
     return Rates(
         prompt_tokens_per_s=stats.prompt_tokens_per_s,
         output_tokens_per_s=stats.output_tokens_per_s,
-        prefix_hit_share=stats.cached_tokens_total / prompts if prompts else 0.0,
+        prefix_hit_share=cached / (computed + cached) if cached else 0.0,
         preemptions_total=stats.preemptions_total,
-        prompt_tokens_total=prompts,
+        prompt_tokens_total=computed,
         output_tokens_total=stats.output_tokens_total,
-        cached_tokens_total=stats.cached_tokens_total,
+        cached_tokens_total=cached,
         step_s=stats.step_s,
         floor_share=stats.floor_share,
     )

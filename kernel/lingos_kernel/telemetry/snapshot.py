@@ -151,6 +151,7 @@ class Rates(Picture, frozen=True):
     """Cached prompt tokens over all prompt tokens, 0 to 1."""
     preemptions_total: int
     prompt_tokens_total: int
+    """That were computed; the cached ones are not among them."""
     output_tokens_total: int
     cached_tokens_total: int
     step_s: float
