@@ -30,7 +30,8 @@ def test_the_wheel_holds_the_packages_and_nothing_else(tmp_path: Path) -> None:
     shipped = {top for top in tops if not top.endswith((".dist-info", ".data"))}
     assert {f"{top}/py.typed" for top in shipped} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
-    kernelspec = "share/jupyter/kernels/lingos/kernel.json"
-    assert any(name.endswith(f".data/data/{kernelspec}") for name in names)
+    kernelspec = ".data/data/share/jupyter/kernels/lingos/"
+    entry = {name.rpartition("/")[2] for name in names if kernelspec in name}
+    assert entry == {"kernel.json", "logo-32x32.png", "logo-64x64.png", "logo-svg.svg"}
     kit = "lingos_kernel/testing/"  # the test kit for plugin authors is shipped
     assert [name for name in names if "test" in name and not name.startswith(kit)] == []
