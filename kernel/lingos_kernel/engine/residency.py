@@ -141,7 +141,7 @@ class Residency:
         pull = self._pulls.setdefault(key, _Pull())
         if pull.task is None:
             pull.task = asyncio.create_task(self._run_pull(source, alias, pull))
-            pull.task.add_done_callback(lambda _: self._pulls.pop(key, None))
+            pull.task.add_done_callback(lambda task: self._forget(key, pull, task))
         if on_progress:
             pull.listeners.append(on_progress)
         pull.waiters += 1
@@ -153,6 +153,14 @@ class Residency:
                 pull.listeners.remove(on_progress)
             if pull.waiters == 0:
                 pull.cancelled.set()
+                self._forget(key, pull, pull.task)
+
+    def _forget(self, key: str, pull: _Pull, task: asyncio.Task[StoredModel]) -> None:
+        """Nobody shares this pull from now on; how it ended is told to those who still wait."""
+        if self._pulls.get(key) is pull:
+            del self._pulls[key]
+        if task.done() and not task.cancelled():
+            task.exception()  # asked for here: there may be nobody else who does
 
     async def _run_pull(self, source: str, alias: str | None, pull: _Pull) -> StoredModel:
         loop = asyncio.get_running_loop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -91,6 +92,24 @@ async def test_a_pull_goes_on_for_those_who_stay_and_stops_with_the_last(parts: 
     with pytest.raises(asyncio.CancelledError):
         await two
     assert await asyncio.to_thread(store.was_cancelled.wait, 10)
+
+
+async def test_who_comes_after_the_last_has_left_begins_a_pull(parts: Any) -> None:
+    """A pull that is being stopped serves nobody, and that it was stopped is no news to tell."""
+    _, store, residency = parts
+    untold: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, news: untold.append(news))
+    one = asyncio.create_task(residency.pull("new"))
+    await asyncio.to_thread(store.begun.wait)
+    one.cancel()
+    await asyncio.wait([one])
+    two = asyncio.create_task(residency.pull("new"))
+    assert await asyncio.to_thread(store.was_cancelled.wait, 10)
+    store.go_on.set()
+    assert (await two).name == "scripted"
+    assert store.pulls == 2
+    gc.collect()
+    assert untold == []
 
 
 async def test_an_encoder_cannot_talk(parts: Any) -> None:
