@@ -39,9 +39,9 @@ class SyscallsScreen(RoomScreen):
                 tooltip="Find a syscall by words of its name or summary"),
         Binding("f5,ctrl+r", "run", "run", id="syscalls.run", priority=True,
                 tooltip="Run the syscall with what the form says"),
-        Binding("f6,ctrl+y", "copy_command", "copy as command", id="syscalls.copy",
+        Binding("f6", "copy_command", "copy as command", id="syscalls.copy", priority=True,
                 tooltip="Copy the line of the shell's language that makes this call"),
-        Binding("f7", "tree", "tree", show=False, id="syscalls.tree",
+        Binding("f7", "tree", "tree", show=False, id="syscalls.tree", priority=True,
                 tooltip="Back to the tree of syscalls"),
         Binding("escape", "stop", "stop", show=False, id="syscalls.stop",
                 tooltip="End the call that runs; else back to the tree"),
@@ -174,7 +174,7 @@ class SyscallsScreen(RoomScreen):
         view = self.query_one(ResultView)
         await view.begin()
         view.status((("running …", "warn"), ("  Esc cancels", "dim")))
-        view.scroll_visible(animate=False)
+        self.call_after_refresh(self._reveal_result)
         begun = time.monotonic()
         try:
             await self._stream(info, arguments, view, begun)
@@ -197,6 +197,11 @@ class SyscallsScreen(RoomScreen):
                         raise from_wire(error)
                     case Result(data):
                         await view.end(data, time.monotonic() - begun)
+                        self.call_after_refresh(self._reveal_result)
+
+    def _reveal_result(self) -> None:
+        one, view = self.query_one("#one"), self.query_one(ResultView)
+        one.scroll_to_widget(view, top=True, animate=False, force=True)
 
     async def action_stop(self) -> None:
         """End what runs; when nothing does, go to the tree."""

@@ -17,7 +17,6 @@ async def find(s, words: str) -> None:
     await s.pilot.pause()
     await s.press("enter")
     await s.sees(f"/{words.split()[0]}")
-    await s.press("enter")
 
 
 def fill(s, name: str, text: str) -> None:
@@ -61,9 +60,10 @@ async def test_run_streams_text(stage) -> None:
 async def test_what_is_wrong_is_told_at_its_field(stage) -> None:
     """Required fields, numbers, JSON: nothing is called before the form is right."""
     async with stage("syscalls") as s:
-        await find(s, "llm.chat")
+        await find(s, "ctx.create")
         await s.press("f5")
         await s.sees("this is required")
+        fill(s, "name", "mine")
         fill(s, "messages", '[{"role": ')
         await s.press("f5")
         await s.sees("is not valid JSON")
@@ -71,6 +71,7 @@ async def test_what_is_wrong_is_told_at_its_field(stage) -> None:
         await s.press("f5")
         await s.sees("done in")
         assert "this is required" not in s.text()
+        assert len(await s.client.call("ctx.list")) == 1
 
 
 async def test_a_choice_and_a_confirmation(stage) -> None:
