@@ -122,6 +122,25 @@ def software_findings(environ: Mapping[str, str]) -> Iterator[Finding]:
     yield check_torch(facts)
     yield check_transformers(installed_version("transformers"))
     yield check_gpu(facts, has_nvidia=NVIDIA_DEVICE.exists() and not hidden)
+    version = installed_version("ipykernel")
+    yield check_notebooks(version, find_kernelspec() if version else None)
+
+
+def check_notebooks(version: str | None, place: Path | None) -> Finding:
+    """Whether notebooks can be used, which nobody has to: what there is of ipykernel, and where."""
+    if version is None:
+        return ok("notebooks", "not installed (`pip install 'lingos[jupyter]'`)")
+    if place is None:
+        return ok("notebooks", f"ipykernel {version}; `lingos jupyter install` tells Jupyter of it")
+    return ok("notebooks", f"ipykernel {version}, known to Jupyter ({place})")
+
+
+def find_kernelspec() -> Path | None:
+    """Where Jupyter finds the notebook kernel's entry; needs ipykernel, which brings this."""
+    from jupyter_core.paths import jupyter_path
+
+    places = (Path(folder) / "lingos" for folder in jupyter_path("kernels"))
+    return next((place for place in places if (place / "kernel.json").is_file()), None)
 
 
 def _numbers(version: str) -> tuple[int, int]:

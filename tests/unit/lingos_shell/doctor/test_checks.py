@@ -108,7 +108,7 @@ def test_doctor_tells_all_and_its_exit_code_says_whether_something_fails(
     names = [check["name"] for check in report["checks"]]
     assert names == [
         "python", "clock", "settings", "disk", "memory", "folders", "torch", "transformers",
-        "gpu", "model", "kernel", "plugins",
+        "gpu", "notebooks", "model", "kernel", "plugins",
     ]  # fmt: skip
     monkeypatch.setattr(software, "ask_torch", lambda: TorchFacts(error="broken"))
     outcome = lingos("doctor")
@@ -123,3 +123,30 @@ def test_wrong_settings_are_a_finding_too(lingos: Any, monkeypatch: pytest.Monke
     outcome = lingos("doctor")
     assert outcome.exit_code == 1
     assert "FAIL  settings" in outcome.stdout
+
+
+@pytest.mark.parametrize(
+    ("version", "place", "words"),
+    [
+        (None, None, "lingos[jupyter]"),
+        ("7.4.0", None, "lingos jupyter install"),
+        ("7.4.0", Path("/x/lingos"), "known to Jupyter (/x/lingos)"),
+    ],
+)
+def test_notebooks_are_told_and_never_wrong(
+    version: str | None, place: Path | None, words: str
+) -> None:
+    """Nobody has to use notebooks; the line says how one could."""
+    finding = software.check_notebooks(version, place)
+    assert finding.status == "ok"
+    assert words in finding.detail
+
+
+def test_the_notebook_kernel_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The entry is looked for where Jupyter looks."""
+    pytest.importorskip("jupyter_core")
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    folder = tmp_path / "kernels" / "lingos"
+    folder.mkdir(parents=True)
+    (folder / "kernel.json").write_text("{}")
+    assert software.find_kernelspec() == folder
