@@ -18,6 +18,7 @@ from lingos_shell.arguments import convert
 from lingos_shell.inputs import read_text
 from lingos_shell.language.conversation import KeptConversation, PassingConversation
 from lingos_shell.language.parser import ASK, parse_script
+from lingos_shell.language.session_words import export, session
 from lingos_shell.language.sink import Narration, Sink
 from lingos_shell.language.values import fit, json_type, text_of
 from lingos_shell.registry import WORDS
@@ -101,56 +102,6 @@ def described(name: str, word: Builtin) -> SyscallInfo:
 
 
 # Sessions
-
-
-ATTACH = "attach"
-
-
-async def _session(request: Request) -> Any:
-    shell, name = request.shell, request.arguments.get("name")
-    if name == ATTACH and "session" in request.arguments:
-        name = request.arguments["session"]
-    elif "session" in request.arguments:
-        raise InvalidArguments(
-            f"/session takes one name, or {ATTACH} and a name", hint=f"/session {name}"
-        )
-    listed = await shell.client.call("ctx.list")
-    if name is None:
-        current = shell.conversation.name
-        return [
-            {"": "*" if row["name"] == current else "", **_picked(row)}
-            for row in sorted(listed, key=lambda row: row["updated_s"])
-        ]
-    known = next((row for row in listed if row["name"] == name), None)
-    shell.conversation = KeptConversation(name, is_new=known is None)
-    await request.tell(
-        f"session {name}, {known['tokens']} tokens of {known['model']}"
-        if known
-        else f"session {name} begins"
-    )
-    return None
-
-
-def _picked(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: row[key] for key in ("name", "tokens", "model")}
-
-
-async def _export(request: Request) -> None:
-    import asyncio
-
-    from lingos_shell.language.export import exported
-    from lingos_shell.language.redirection import Target
-
-    shell, file = request.shell, request.arguments["file"]
-    name = request.arguments.get("session") or shell.conversation.name
-    if not name:
-        raise InvalidArguments(
-            "there is no session to write yet", hint="/session lists those that the kernel keeps"
-        )
-    target = Target.check(file, is_appending=False)
-    shown = await shell.client.call("ctx.show", name=name)
-    size = await asyncio.to_thread(target.write_text, exported(shown, file))
-    await request.tell(f"wrote {name}, {size} bytes, to {target.path}")
 
 
 async def _model(request: Request) -> Any:
@@ -347,7 +298,7 @@ BUILT_IN: Mapping[str, Builtin] = {
         help="The rest of the line is the message. What comes through a pipe stands before it.",
     ),
     "session": Builtin(
-        _session,
+        session,
         {
             "name": {"type": "string", "description": "one to open or begin"},
             "session": {"type": "string", "description": "the name, behind the word attach"},
@@ -356,7 +307,7 @@ BUILT_IN: Mapping[str, Builtin] = {
         "/session attach NAME is the same as /session NAME.",
     ),
     "export": Builtin(
-        _export,
+        export,
         {
             "file": {
                 "type": "string",

@@ -11,7 +11,7 @@ from lingos_kernel.client.local import LocalClient
 from lingos_kernel.testing.scripted_kernel import scripted_kernel
 from lingos_shell.tui.app import LingOSApp
 from lingos_shell.tui.scheduler.pane import SchedulerPane
-from lingos_shell.tui.sessions.view import Conversation
+from lingos_shell.tui.sessions.view import SessionView
 
 
 async def until(pilot: Any, condition: Any) -> None:
@@ -36,9 +36,9 @@ async def test_a_conversation_and_acting_on_processes(tmp_path: Path) -> None:
         async with app.run_test(size=(160, 45)) as pilot:
             for key in ("h", "i", "enter"):
                 await pilot.press(key)
-            conversation = app.query_one(Conversation)
-            await until(pilot, lambda: len(conversation.messages) == 2)
-            assert conversation.messages[1] == {"role": "assistant", "content": "hi"}
+            view = app.query_one(SessionView)
+            await until(pilot, lambda: view.session.name == "hi" and not view.is_running)
+            assert [entry.plain for entry in view.transcript.entries] == ["hi", "hi"]
             pane = app.screen.query_one(SchedulerPane)
             await until(pilot, lambda: any(row.key == pid for row in pane.rows))
             await pilot.press("tab")
