@@ -249,12 +249,13 @@ def test_top_shows_the_real_machine(lingos: Lingos) -> None:
     assert "M = " in lingos("top", "--once").stdout
 
 
-def test_top_leaves_at_q(terminal: Callable[..., Any]) -> None:
-    """It redraws until a key is pressed, and gives the terminal back."""
+def test_top_leaves_at_q(lingos: Lingos, terminal: Callable[..., Any]) -> None:
+    """It shows the scheduler until a key is pressed, and gives the terminal back."""
+    lingos("kernel", "start")
     child = terminal("top")
-    child.expect("policy priority")
-    child.expect("policy priority")
+    child.expect("policy.{1,40}priority")  # each in its own style
     child.send("q")
+    child.expect_exact("\x1b[?1049l")  # back from the screen of its own
     child.expect(pexpect.EOF)
     child.wait()
     assert child.exitstatus == 0
