@@ -78,7 +78,8 @@ class DiskTier:
             return False
         if len(self._index) == self._index.slots:
             self._grow()
-        placed = self._index.put(key, priority)
+        # Growing may have switched it off: nothing is taken in that could not be given back.
+        placed = None if self.off_reason else self._index.put(key, priority)
         if placed is None:
             return False
         slot, copy = placed.entry.slot, row.clone()

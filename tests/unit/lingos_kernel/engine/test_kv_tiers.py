@@ -218,6 +218,25 @@ def test_a_full_disk_switches_the_tier_off(
     rig.tiers.close(rig.ledger)
 
 
+def test_a_disk_that_fills_up_later_takes_nothing_more(
+    disk: Callable[..., DiskTier], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page that it had no room for is not said to be there."""
+
+    def full(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    tier, row = disk(), torch.zeros(PAGE_BYTES, dtype=torch.uint8)
+    assert tier.put(b"a" * 32, row, 0, lambda *page: None)
+    tier.flush()
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    assert not tier.put(b"b" * 32, row, 0, lambda *page: None)
+    assert tier.off_reason
+    assert len(tier) == 0
+    assert tier.unwritten_bytes == 0
+    tier.close()
+
+
 def test_a_write_that_fails_switches_the_tier_off(
     disk: Callable[..., DiskTier], monkeypatch: pytest.MonkeyPatch
 ) -> None:
