@@ -74,12 +74,16 @@ class LingOSKernel(IPythonKernel):  # type: ignore[misc]
         That is what a live view says, since its buttons stop cells, and what one asks while typing
         a line of the language.
         """
-        idents, frames = self.session.feed_identities(msg, copy=False)
-        message = self.session.deserialize(frames, content=False, copy=False)
-        if self._is_taken_by_view(message):
-            return
-        if not await self._is_answered_at_once(idents, message):
+        if not await self._is_dealt_with(msg):
             await super().shell_channel_thread_main(msg)
+
+    async def _is_dealt_with(self, msg: Any) -> bool:
+        idents, frames = self.session.feed_identities(msg, copy=False)
+        try:
+            message = self.session.deserialize(frames, content=False, copy=False)
+        except (TypeError, ValueError):
+            return False  # ipykernel says what is wrong with it
+        return self._is_taken_by_view(message) or await self._is_answered_at_once(idents, message)
 
     def _is_taken_by_view(self, message: Mapping[str, Any]) -> bool:
         if not self.views or message["header"]["msg_type"] != "comm_msg":
