@@ -11,17 +11,22 @@ import asyncio
 import os
 import re
 import sys
+import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from textual.pilot import Pilot
 
-from lingos_kernel.syscalls.events import Accepted, AnyEvent, Item, Result
+from lingos_kernel.syscalls.events import Accepted, AnyEvent, Item, Progress, Result
+from lingos_kernel.syscalls.spec import SyscallInfo
+from lingos_kernel.testing import sample_screens
 from lingos_kernel.testing.sample_snapshot import CHAT, busy_snapshot
 from lingos_shell.tui.app import LingOSApp, TopApp
+from lingos_shell.tui.screens.syscalls import SyscallsScreen
 
 IMAGES = Path(__file__).parent / "images"
 SECONDS = 90
@@ -44,6 +49,71 @@ if queue.depth >= bound:
 """
 
 
+NOW_S, DAY_S = time.time(), 86400.0
+CONTEXTS: dict[str, Any] = {
+    "proc.open": {"pid": 12, "priority": 0},
+    "ctx.create": {},
+    "ctx.list": [
+        {
+            "name": name,
+            "tokens": tokens,
+            "model": CHAT,
+            "owner": "ana",
+            "shared": False,
+            "forked_from": parent,
+            "created_s": age,
+            "updated_s": time.time() - 10 * age,
+        }
+        for name, tokens, parent, age in (
+            ("research", 412, "", 1.0),
+            ("research:2", 298, "research", 2.0),
+            ("报告", 1280, "", 3.0),
+        )
+    ],
+    "model.list": [{"name": CHAT, "kind": "causal"}, {"name": "qwen3-0.6b", "kind": "causal"}],
+}
+"""What is answered about contexts and models."""
+
+
+def _said(question: str, *answer: dict[str, Any]) -> list[dict[str, Any]]:
+    messages = [
+        {"role": "user", "content": "Which of our queues can grow without bound?"},
+        {"role": "assistant", "content": "<think>They want names.</think>`work` and `mail`."},
+        {"role": "user", "content": question},
+        *answer,
+    ]
+    return [{**message, "end": 40 * n, "whole": True} for n, message in enumerate(messages, 1)]
+
+
+SHOWN = {
+    "research": _said("And why?", {"role": "assistant", "content": "Nothing limits them."}),
+    "research:2": _said(
+        "How long are they now?",
+        {"role": "assistant", "content": "",
+         "tool_calls": [{"function": {"name": "mq.list", "arguments": {"pattern": "*"}}}]},
+        {"role": "tool", "name": "mq.list", "content": "work 1280, mail 12"},
+        {"role": "assistant", "content": ANSWER},
+    ),
+    "报告": _said("简短回答", {"role": "assistant", "content": "好的。"}),
+}  # fmt: skip
+
+
+SCREENS: dict[str, Any] = {
+    "plugin.list": sample_screens.PLUGINS,
+    "audit.verify": sample_screens.VERIFIED,
+}
+TAILS: dict[str, list[dict[str, Any]]] = {
+    "audit.tail": sample_screens.audit_records(),
+    "sys.log": [{"text": line} for line in sample_screens.LOG],
+}
+SUMMARY = """**Queues grow** when work comes faster than it is done.
+
+- bound each queue
+- refuse what does not fit
+- measure the *oldest* item, not the length alone
+"""
+
+
 class ScriptedClient:
     """A client that knows one snapshot and one answer."""
 
@@ -58,15 +128,36 @@ class ScriptedClient:
         """A pid."""
         return 40
 
-    async def call(self, name: str, /, **arguments: Any) -> Any:  # noqa: ARG002
-        """The snapshot, or a process's limits."""
+    async def syscalls(self) -> list[SyscallInfo]:
+        """A few."""
+        return sample_screens.SYSCALLS
+
+    async def call(self, name: str, /, **arguments: Any) -> Any:
+        """The snapshot, what a session asks for, or a process's limits."""
         if name == "sys.snapshot":
             return msgspec.to_builtins(busy_snapshot(SECONDS))
+        if name == "ctx.show":
+            return {"name": arguments["name"], "messages": SHOWN.get(arguments["name"], [])}
+        if name in CONTEXTS:
+            return CONTEXTS[name]
+        if name in SCREENS:
+            return SCREENS[name]
         return {"limits": {"tokens": 4000, "seconds": None}, "children": [15], "program": 12}
 
     async def stream(self, name: str, /, **arguments: Any) -> AsyncGenerator[AnyEvent, None]:  # noqa: ARG002
         """The answer."""
         yield Accepted("call-1", 40)
+        if name in TAILS:
+            for line in TAILS[name]:
+                yield Item(line)
+            await asyncio.Event().wait()
+        if name == "model.pull":
+            yield Progress(5.5e8, 1.2e9, "B", "download qwen3-0.6b")
+            await asyncio.Event().wait()
+        if name == "text.summarize":
+            yield Item({"text": SUMMARY})
+            yield Result({"text": SUMMARY, "usage": {"output_tokens": 42}})
+            return
         yield Item({"text": ANSWER})
         usage = {"output_tokens": 96, "first_token_s": 0.11, "total_s": 2.4}
         yield Result({"text": ANSWER, "model": CHAT, "usage": usage})
@@ -86,11 +177,17 @@ class Picture:
 
 
 ASKED = (*QUESTION, "enter")
+TOUR = ("ctrl+r", *"ch:2", "enter")
+RUN = ("f11", "f3", *"summarize", "enter", *"@@a long text")
 PICTURES = (
     Picture("main", LingOSApp, (160, 45), ASKED, "in all"),
     Picture("main-200x50", LingOSApp, (200, 50), ASKED, "in all"),
     Picture("main-80x24", LingOSApp, (80, 24)),
     Picture("main-light", LingOSApp, (160, 45), ASKED, "in all", {"theme": "lingos-light"}),
+    Picture("main-session", LingOSApp, (160, 45), TOUR, "branch 2/2"),
+    Picture("main-80x24-session", LingOSApp, (80, 24), ASKED, "in all"),
+    Picture("main-settings", LingOSApp, (120, 34), ("ctrl+l",), "temperature"),
+    Picture("main-resume", LingOSApp, (120, 34), ("ctrl+r",), "research:2"),
     Picture("main-lost", LingOSApp, (120, 34), ASKED, "went away", dies=True),
     Picture("top", keys=("space", "down", "space")),
     Picture("top-200x50", size=(200, 50)),
@@ -107,6 +204,17 @@ PICTURES = (
     Picture("top-details", keys=("enter",), until="tokens 4000"),
     Picture("top-help", keys=("f1",), until="Esc closes"),
     Picture("top-readonly", keys=("k",), options={"is_readonly": True}, until="read-only"),
+    Picture("models", LingOSApp, keys=("f10", "f5", *"qwen3-0.6b", "enter"), until="46 %"),
+    Picture("syscalls", LingOSApp, keys=(*RUN, "f5"), until="done in"),
+    Picture("audit", LingOSApp, keys=("f12", "f5"), until="intact"),
+    Picture("log", LingOSApp, keys=("f12", "right"), until="sequences go on"),
+    Picture("plugins", LingOSApp, keys=("alt+p", *["down"] * 4), until="before_syscall"),
+    Picture("models-80x24", LingOSApp, (80, 24), ("f10",), "qwen3"),
+    Picture("syscalls-80x24", LingOSApp, (80, 24), RUN, "/text.summarize"),
+    Picture("audit-200x50", LingOSApp, (200, 50), ("f12",), "llm.classify"),
+    Picture(
+        "plugins-ansi", LingOSApp, keys=("alt+p",), until="weather", options={"theme": "ansi-dark"}
+    ),
 )
 
 
@@ -117,6 +225,10 @@ async def draw(picture: Picture) -> str:
         return ScriptedClient()
 
     os.environ.pop("NO_COLOR", None)
+    os.environ["TZ"] = "UTC"
+    time.tzset()
+    ticks = count()
+    SyscallsScreen.now = staticmethod(lambda: 0.7 * next(ticks))
     app = picture.kind(connect, period_s=3600.0, **picture.options)
     for second in range(4 * SECONDS):
         app.scheduler.take(busy_snapshot(second / 4))

@@ -79,6 +79,10 @@ class Listing(Vertical):
         row = self.grid.selected
         return None if row is None else row.item
 
+    def on_resize(self) -> None:
+        """Other rows are in sight: the selected one is to be among them."""
+        self.call_after_refresh(self.redraw)
+
     def put(self, items: Sequence[Any]) -> None:
         """Show these items from now on."""
         self._items = items

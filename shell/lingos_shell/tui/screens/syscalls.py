@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import aclosing
 from typing import Any, ClassVar
 
@@ -34,6 +34,8 @@ class SyscallsScreen(RoomScreen):
 
     HELP_TITLE = "Syscalls"
     AUTO_FOCUS = "#names"
+    now: Callable[[], float] = staticmethod(time.monotonic)
+    """The clock that calls are timed with."""
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f3,ctrl+f", "search", "search", id="syscalls.search",
                 tooltip="Find a syscall by words of its name or summary"),
@@ -175,11 +177,11 @@ class SyscallsScreen(RoomScreen):
         await view.begin()
         view.status((("running …", "warn"), ("  Esc cancels", "dim")))
         self.call_after_refresh(self._reveal_result)
-        begun = time.monotonic()
+        begun = self.now()
         try:
             await self._stream(info, arguments, view, begun)
         except LingOSError as error:
-            await view.failed(error.message, error.hint or "", time.monotonic() - begun)
+            await view.failed(error.message, error.hint or "", self.now() - begun)
 
     async def _stream(
         self, info: SyscallInfo, arguments: dict[str, Any], view: ResultView, begun: float
@@ -196,7 +198,7 @@ class SyscallsScreen(RoomScreen):
                     case Failure(error):
                         raise from_wire(error)
                     case Result(data):
-                        await view.end(data, time.monotonic() - begun)
+                        await view.end(data, self.now() - begun)
                         self.call_after_refresh(self._reveal_result)
 
     def _reveal_result(self) -> None:
