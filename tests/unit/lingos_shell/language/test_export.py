@@ -62,7 +62,7 @@ def test_a_notebook() -> None:
     assert sources[1] == '/set system "Be \\"brief\\".\\n\\$5"'
     assert sources[2] == r"? What is {{x}} in \@file, \$name?"
     assert sources[3] == "? a\nb"
-    outputs = [cell.outputs for cell in notebook.cells if cell.source == sources[2]][0]
+    outputs = next(cell.outputs for cell in notebook.cells if cell.source == sources[2])
     assert outputs[0].data["text/markdown"] == "**Forty-two**"
     last = notebook.cells[-1].outputs
     assert len(last) == 2
