@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lingos_kernel.errors import InvalidArguments
 from lingos_shell.jupyter.answers import Answers
 from lingos_shell.jupyter.chat_options import parse_chat_options
+from lingos_shell.jupyter.question import Question
 from lingos_shell.jupyter.words import notebook_words
 from lingos_shell.language.builtin import Leave, Request
 from lingos_shell.language.conversation import KeptConversation, Settings
@@ -25,15 +26,6 @@ if TYPE_CHECKING:
     from lingos_shell.language.completion import Completion
 
 OnEvent = Callable[["ShellEvent | Question"], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A call wants the person's yes; the cell's thread asks and answers."""
-
-    name: str
-    arguments: Mapping[str, Any]
-    answer: Callable[[bool], None]
 
 
 class CellSink:

@@ -17,15 +17,15 @@ from traitlets import Instance
 from lingos_kernel.errors import Cancelled, LingOSError
 from lingos_shell.jupyter.assistance import Assistance
 from lingos_shell.jupyter.bridge import Bridge
-from lingos_shell.jupyter.cell_output import CellOutput
 from lingos_shell.jupyter.cells import CellTransformer, call_source
 from lingos_shell.jupyter.context_values import context_value
-from lingos_shell.jupyter.publisher import CellPublisher
-from lingos_shell.jupyter.session import NotebookSession, Question
-from lingos_shell.language.sink import ShellEvent
+from lingos_shell.jupyter.question import Question
 
 if TYPE_CHECKING:
     from lingos_kernel.client.protocol import KernelClient
+    from lingos_shell.jupyter.cell_output import CellOutput
+    from lingos_shell.jupyter.session import NotebookSession
+    from lingos_shell.language.sink import ShellEvent
 
 Events = queue.SimpleQueue["ShellEvent | Question | None"]
 STREAM_VARIABLE = "LINGOS_NOTEBOOK_STREAM"
@@ -88,6 +88,10 @@ class LingOSShell(ZMQInteractiveShell):  # type: ignore[misc]
         is_quiet: bool = False,
         options: str = "",
     ) -> Any:
+        # Cells of plain Python need none of it, and the first one should not wait for it.
+        from lingos_shell.jupyter.cell_output import CellOutput
+        from lingos_shell.jupyter.publisher import CellPublisher
+
         variables = {name: context_value(value) for name, value in values.items()}
         for name, look_up in names.items():
             try:
@@ -145,6 +149,8 @@ class LingOSShell(ZMQInteractiveShell):  # type: ignore[misc]
     def session(self) -> NotebookSession:
         """The session that the cells speak in."""
         if self._session is None:
+            from lingos_shell.jupyter.session import NotebookSession
+
             self._session = NotebookSession(self.bridge, streams=_streams())
         return self._session
 
