@@ -350,6 +350,8 @@ async def test_foreign_messages_harm_nobody(make: Any) -> None:
     async with make(work) as kernel:
         with pytest.raises(NotPermitted, match="belongs to job"):
             await kernel.call("mq.put", queue="syscall:default", payload={"number": 1, "round": 0})
+        with pytest.raises(NotPermitted, match="belongs to job"):
+            await kernel.call("mq.dead", queue="syscall:default")
         await kernel.broker.put("syscall:default", b"junk")
         await kernel.broker.put("syscall:default", b'{"number": 99, "round": 0}')
         job_id = await submit(kernel, "work.quick")
