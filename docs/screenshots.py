@@ -218,17 +218,28 @@ PICTURES = (
 )
 
 
+def set_the_scene() -> None:
+    """Take away what differs from run to run and from place to place."""
+    os.environ.pop("NO_COLOR", None)
+    os.environ["TZ"] = "UTC"
+    time.tzset()
+    ticks = count()
+    SyscallsScreen.now = staticmethod(lambda: 0.7 * next(ticks))
+
+
+def hold_cursors(app: LingOSApp) -> None:
+    """No cursor blinks in a picture."""
+    for widget in app.screen.query("Input, TextArea"):
+        widget.cursor_blink = False  # type: ignore[attr-defined]
+
+
 async def draw(picture: Picture) -> str:
     """The SVG of a picture."""
 
     async def connect(_may_start: bool) -> Any:
         return ScriptedClient()
 
-    os.environ.pop("NO_COLOR", None)
-    os.environ["TZ"] = "UTC"
-    time.tzset()
-    ticks = count()
-    SyscallsScreen.now = staticmethod(lambda: 0.7 * next(ticks))
+    set_the_scene()
     app = picture.kind(connect, period_s=3600.0, **picture.options)
     for second in range(4 * SECONDS):
         app.scheduler.take(busy_snapshot(second / 4))
@@ -264,6 +275,7 @@ async def _until(pilot: Pilot[Any], condition: Callable[[], Any]) -> None:
 async def _settled(pilot: Pilot[Any]) -> None:
     """Wait until two looks at the screen are the same."""
     before = ""
+    hold_cursors(pilot.app)  # type: ignore[arg-type]
     for _ in range(100):
         await pilot.pause(0.05)
         now = screen_text(pilot.app)  # type: ignore[arg-type]
