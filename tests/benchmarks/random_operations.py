@@ -19,6 +19,7 @@ import contextlib
 import os
 import resource
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -51,6 +52,8 @@ QUIET_S = 60.0
 DISK_BYTES = 48 << 20
 GROWTH_BYTES = 64 << 20
 """How much more memory a process may have at the end than after the first third."""
+LEAST_WEIGHED = 3
+"""Medians of fewer weighings may be those of an engine that is still starting."""
 LEAVES = 0.07
 """Share of operations whose client vanishes in the middle."""
 EXPECTED_FAILURES = ("told to fail", "SystemExit: 3", "KeyboardInterrupt", "GeneratorExit")
@@ -398,8 +401,12 @@ class Trial:
         third = self.memory[len(self.memory) // 3 :]
         for who, index in (("kernel", 0), ("engine", 1)):
             sizes = [size[index] for size in third if size[index]]
-            if sizes and sizes[-1] - sizes[0] > GROWTH_BYTES:
-                self.wrong.append(f"the {who} grew from {sizes[0]} to {sizes[-1]} bytes")
+            few = len(sizes) // 3
+            if few < LEAST_WEIGHED:
+                continue
+            begin, end = (statistics.median(part) for part in (sizes[:few], sizes[-few:]))
+            if end - begin > GROWTH_BYTES:
+                self.wrong.append(f"the {who} grew from {begin:.0f} to {end:.0f} bytes")
 
     def _left(self, before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
         """What is there and was not there before."""
