@@ -85,12 +85,13 @@ def test_papermill_sets_parameters(jupyter: dict[str, str], tmp_path: Path) -> N
 
 
 def test_nbconvert_keeps_the_live_view_as_a_still(jupyter: dict[str, str], tmp_path: Path) -> None:
-    """A page that was made of a notebook with /top shows the scheduler as it was."""
+    """A page that a program made of a notebook with /top shows the scheduler as it was."""
     metadata = {"kernelspec": {"name": "lingos", "display_name": "L", "language": "python"}}
     cells = [nbformat.v4.new_code_cell("/top")]
     notebook = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
     nbformat.write(notebook, tmp_path / "top.ipynb")
-    run(jupyter, tmp_path, "nbconvert", "--to", "html", "--execute", "top.ipynb")
+    quiet = {**jupyter, "LINGOS_NOTEBOOK_STREAM": "0"}
+    run(quiet, tmp_path, "nbconvert", "--to", "html", "--execute", "top.ipynb")
     assert 'class="lingos-top"' in (tmp_path / "top.html").read_text()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from lingos_kernel.telemetry.snapshot import Snapshot
 
@@ -37,11 +38,18 @@ class CellPublisher:
             )
 
     def show_top(self, snapshot: Snapshot) -> None:
-        """Show the live view of the scheduler, beginning with the snapshot."""
+        """Show the live view of the scheduler, beginning with the snapshot.
+
+        Where nothing streams, nobody looks: a still is all there is then.
+        """
         from IPython.display import display
 
-        from lingos_shell.jupyter.top_view import TopView
+        from lingos_shell.jupyter.top_view import TopView, still_of
 
+        if not self._shell.session.streams:
+            still = {"text/html": still_of(snapshot), "text/plain": "the scheduler"}
+            self.show(still, {}, uuid4().hex, is_update=False)
+            return
         view = TopView(self._shell.bridge, snapshot)
         self._shell.kernel.views[view.comm.comm_id] = view
         display(view)  # type: ignore[no-untyped-call]

@@ -39,7 +39,7 @@ class TopView(anywidget.AnyWidget):
     def __init__(self, bridge: Bridge, snapshot: Snapshot) -> None:
         super().__init__(markup=top_html(snapshot))
         self._bridge = bridge
-        self._still = top_html(snapshot, has_buttons=False)
+        self._still = still_of(snapshot)
         self._seen_s: dict[str, float] = {}
         self._watch: Future[None] | None = None
         self.take({"view": UNKNOWN_VIEW, "is_open": True})
@@ -60,7 +60,7 @@ class TopView(anywidget.AnyWidget):
         if found is None:
             return None
         data, metadata = found
-        return {**data, "text/html": f"<style>{_STYLE}</style>{self._still}"}, metadata
+        return {**data, "text/html": self._still}, metadata
 
     def take(self, content: Mapping[str, Any]) -> None:
         """A message of a view: it is (still) open, it closed, or a button was pressed."""
@@ -109,6 +109,11 @@ class TopView(anywidget.AnyWidget):
         except (LingOSError, KeyError):
             return  # it has ended, or may not be touched; the next picture shows what is
         self.markup = await self._drawn()
+
+
+def still_of(snapshot: Snapshot) -> str:
+    """The view as HTML that stands for itself."""
+    return f"<style>{_STYLE}</style>{top_html(snapshot, has_buttons=False)}"
 
 
 async def snapshot_of(bridge: Bridge) -> Snapshot:
