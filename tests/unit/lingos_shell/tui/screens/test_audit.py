@@ -65,6 +65,7 @@ async def test_kernel_log(stage) -> None:
     """The log has its levels; lines that come later appear."""
     async with stage("audit") as s:
         path = s.kernel.config.paths.state_dir / LOG_NAME
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("2026-01-02 03:04:05,678 WARNING lingos.x: mind: it\n", encoding="utf-8")
         await s.press("right")
         await s.sees("03:04:05", "warning", "lingos.x", "mind: it")
