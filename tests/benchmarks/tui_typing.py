@@ -1,4 +1,4 @@
-"""How soon a typed key is on the screen while answers stream: `python tests/benchmarks/tui_typing.py`.
+"""How soon a typed key is echoed while answers stream: `python tests/benchmarks/tui_typing.py`.
 
 The program runs in a pseudo-terminal, on a stand-in for a kernel in the same process that streams
 answers in several sessions at once (one of them in front; those in the others are taken in and
@@ -32,8 +32,9 @@ READY, FIRST = "sk something", 0x4E00
 PIECE_S = 0.01
 """Between two pieces of one answer: 100 tokens a second."""
 PIECES = (
-    "A queue grows when work **arrives", " faster** than it is done.\n\n", "- bound it\n", "- refuse ",
-    "what does not fit\n\n", "```python\nif queue.depth", " >= bound:\n    raise QueueFull\n```\n\n",
+    "A queue grows when work **arrives", " faster** than it is done.\n\n", "- bound it\n",
+    "- refuse ", "what does not fit\n\n", "```python\nif queue.depth", " >= bound:\n    raise",
+    " QueueFull\n```\n\n",
 )  # fmt: skip
 
 
@@ -47,11 +48,11 @@ class StreamingClient:
         """The same."""
         return self
 
-    async def open_process(self, command: str, **_: Any) -> int:  # noqa: ARG002
+    async def open_process(self, command: str, **_: Any) -> int:
         """A pid."""
         return 40
 
-    async def call(self, name: str, /, **arguments: Any) -> Any:  # noqa: ARG002
+    async def call(self, name: str, /, **arguments: Any) -> Any:
         """The scheduler's picture, and what a session asks for."""
         if name == "sys.snapshot":
             from lingos_kernel.testing.sample_snapshot import busy_snapshot
@@ -60,7 +61,7 @@ class StreamingClient:
         answers: dict[str, Any] = {"proc.open": {"pid": 12}, "ctx.list": []}
         return answers.get(name, {})
 
-    async def stream(self, name: str, /, **arguments: Any) -> AsyncGenerator[Any, None]:  # noqa: ARG002
+    async def stream(self, name: str, /, **arguments: Any) -> AsyncGenerator[Any, None]:
         """Pieces for ever."""
         from lingos_kernel.syscalls.events import Item
 
@@ -81,9 +82,10 @@ def run_program(streams: int) -> None:
 
     class Program(LingOSApp):
         async def on_mount(self) -> None:
-            self.call_after_refresh(self.begin)
+            self.run_worker(self.begin())
 
         async def begin(self) -> None:
+            await self.kernel_client()
             tabs = self.screen.query_one(SessionTabs)
             for number in range(streams):
                 if number:
@@ -159,7 +161,7 @@ def measure(streams: int, keys: int, gap_s: float) -> tuple[list[float], float]:
         for number in range(keys):
             found.append(terminal.echo_s(chr(FIRST + number)))
             drawn += terminal.drain(gap_s)
-            if number % 40 == 39:
+            if number % 20 == 19:
                 terminal.press(b"\x15")  # the line is full
                 terminal.drain(gap_s)
         return found, drawn / (time.perf_counter() - begun_s)
@@ -191,7 +193,8 @@ def main() -> int:
             echoes, drawn = measure(streams, given.keys, given.gap)
             found.extend(echoes)
             print(f"  {streams} streams: {drawn / 1000:.0f} kB/s drawn", flush=True)
-    print(f"load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores, key to echo in a pseudo-terminal")
+    load = os.getloadavg()[0]
+    print(f"load {load:.1f}, {os.cpu_count()} cores, key to echo in a pseudo-terminal")
     for streams, found in times.items():
         print(
             f"{streams} streams  median {statistics.median(found) * 1000:5.1f} ms"

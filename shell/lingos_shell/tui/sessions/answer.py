@@ -28,7 +28,6 @@ class Answer(Entry):
     DEFAULT_CSS = """
     Answer { margin: 1 0 0 0; }
     Answer Markdown { padding: 0; margin: 0; background: transparent; }
-    Answer Markdown > MarkdownBlock:last-child { margin-bottom: 0; }
     Answer Collapsible {
         background: transparent; border: none; padding: 0; margin: 0 0 1 0;
         color: $foreground 60%;
@@ -120,15 +119,16 @@ class Answer(Entry):
         from textual.widgets._collapsible import CollapsibleTitle
 
         shown = clip(text)[0]
+        title = f"reasoning, {len(text.split())} words"
         if self._fold is None:
             self._fold = Collapsible(
-                Static(shown, id="reasoning", markup=False), title="reasoning", collapsed=True
+                Static(shown, id="reasoning", markup=False), title=title, collapsed=True
             )
             await self.mount(self._fold, before=0)
             self._fold.query_one(CollapsibleTitle).can_focus = False  # Enter on the entry unfolds
         else:
             self._fold.query_one("#reasoning", Static).update(shown)
-        self._fold.title = f"reasoning, {len(text.split())} words"
+            self._fold.title = title
 
     async def _draw_answer(self, text: str, before: str) -> None:
         from textual.widgets import Markdown  # the parser is dear: only with the first answer

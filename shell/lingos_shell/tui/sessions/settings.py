@@ -52,7 +52,8 @@ class SettingsDialog(ModalScreen[None]):
     DEFAULT_CSS = """
     SettingsDialog .dialog { width: 80%; max-width: 96; }
     SettingsDialog Horizontal { height: auto; }
-    SettingsDialog Label { width: 16; padding: 0 1; color: $foreground 62%; }
+    SettingsDialog VerticalScroll { height: auto; max-height: 22; }
+    SettingsDialog .dialog Label { width: 16; padding: 0 1; color: $foreground 62%; }
     SettingsDialog Input { width: 1fr; border: none; height: 1; padding: 0 1; }
     SettingsDialog Select { width: 1fr; }
     SettingsDialog #told { color: $error; padding: 0 1; height: auto; }

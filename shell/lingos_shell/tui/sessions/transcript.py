@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 from textual import events
@@ -15,6 +16,10 @@ from lingos_shell.tui.sessions.entries import Entry, UserMessage
 
 FRAME_S = 1 / 15
 """Between two drawings of an answer that streams."""
+TYPING_S, TYPING_FRAME_S = 0.3, 0.7
+"""So long after a key somebody is typing; drawings are further apart then, since keys go first."""
+SHARE = 4
+"""Drawing what streams takes one part in so many of the time, however slow the machine is."""
 BATCH = 10
 """Entries that are mounted in one go; keys are taken between two."""
 
@@ -58,8 +63,11 @@ class Transcript(VerticalScroll):
     class EarlierWanted(Message):
         """Raised when somebody wants to see what is above the first entry."""
 
-    def __init__(self, **widget: Any) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic, **widget: Any) -> None:
         super().__init__(**widget)
+        self._clock = clock
+        self._typed_s = self._begun_s = self._next_s = 0.0
+        self._is_drawing = False
         self.selected: Entry | None = None
         self._live: list[Entry] = []
 
@@ -93,9 +101,27 @@ class Transcript(VerticalScroll):
 
     async def flush(self) -> None:
         """Draw what has come, unless nobody sees it."""
-        if self.is_on_screen:
+        if self._is_drawing or self._clock() < self._next_s or not self.is_on_screen:
+            return
+        self._is_drawing, self._begun_s = True, self._clock()
+        try:
             for entry in tuple(self._live):
                 await entry.flush()
+        finally:
+            self.call_after_refresh(self._drawn)
+
+    def _drawn(self) -> None:
+        """What was flushed is laid out and painted: when may that be done again?"""
+        self._is_drawing = False
+        now_s = self._clock()
+        is_typing = now_s - self._typed_s < TYPING_S
+        pause_s = max((SHARE - 1) * (now_s - self._begun_s), TYPING_FRAME_S if is_typing else 0.0)
+        self._next_s = now_s + pause_s
+
+    def note_typing(self) -> None:
+        """A key was pressed: what streams waits a little."""
+        self._typed_s = self._clock()
+        self._next_s = max(self._next_s, self._begun_s + TYPING_FRAME_S)
 
     @property
     def is_on_screen(self) -> bool:

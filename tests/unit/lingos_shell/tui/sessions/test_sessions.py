@@ -126,7 +126,7 @@ async def test_the_language_works(open_sessions) -> None:
         await screen.send("later &")
         await screen.until(lambda: "done  later" in screen.said())
         await screen.send("/nonsense")
-        assert "unknown" in screen.said()
+        assert "there is no /nonsense" in screen.said()
         await screen.send("/clear")
         assert screen.messages == []
         await screen.send("/session say-from-the-file")
