@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MAX_MARKDOWN = 20_000
 """Characters that are drawn as Markdown; of what follows only the end is seen, as text."""
+LIVE_MARKDOWN = 6_000
+"""While it streams: each piece lays out all blocks again."""
 TAIL = 8
 """Lines of that end."""
 
@@ -42,6 +44,7 @@ class Answer(Entry):
         super().__init__()
         self._text = text
         self._given_reasoning = reasoning
+        self._limit = MAX_MARKDOWN if text else LIVE_MARKDOWN
         self._drawn = ("", "")
         self._is_stale = bool(text or reasoning)
         self._markdown: Markdown | None = None
@@ -109,7 +112,11 @@ class Answer(Entry):
         await self.flush()
         self.query_one("#progress").display = False
         if self._markdown is not None:
+            self._limit = MAX_MARKDOWN
             await self._markdown.update(_safe(self.plain[:MAX_MARKDOWN]))
+            await self.query("#tail").remove()
+            if self.is_cut:
+                await self._draw_tail(self.plain)
         about = note or (usage_text(result) if isinstance(result, Mapping) else "")
         if about:
             await self.mount(Static(about, id="footer", markup=False))
@@ -134,18 +141,18 @@ class Answer(Entry):
         from textual.widgets import Markdown  # the parser is dear: only with the first answer
 
         if self._markdown is None:
-            self._markdown = Markdown(_safe(text[:MAX_MARKDOWN]), open_links=False)
+            self._markdown = Markdown(_safe(text[: self._limit]), open_links=False)
             await self.mount(self._markdown, before="#footer" if self.query("#footer") else None)
         elif text.startswith(before):
-            if more := text[len(before) : MAX_MARKDOWN]:
+            if more := text[len(before) : self._limit]:
                 await self._markdown.append(_safe(more))
         else:
-            await self._markdown.update(_safe(text[:MAX_MARKDOWN]))
-        if len(text) > MAX_MARKDOWN:
+            await self._markdown.update(_safe(text[: self._limit]))
+        if len(text) > self._limit:
             await self._draw_tail(text)
 
     async def _draw_tail(self, text: str) -> None:
-        hidden = text[MAX_MARKDOWN:].count("\n")
+        hidden = text[self._limit :].count("\n")
         last = "\n".join(clip(line)[0] for line in text[-4000:].splitlines()[-TAIL:])
         shown = f"… {hidden:,} lines more; Enter shows all. The last ones:\n{last}"
         if found := self.query("#tail"):
