@@ -187,7 +187,6 @@ PICTURES = (
     Picture("main-session", LingOSApp, (160, 45), TOUR, "branch 2/2"),
     Picture("main-80x24-session", LingOSApp, (80, 24), ASKED, "in all"),
     Picture("main-settings", LingOSApp, (120, 34), ("ctrl+l",), "temperature"),
-    Picture("main-resume", LingOSApp, (120, 34), ("ctrl+r",), "research:2"),
     Picture("main-lost", LingOSApp, (120, 34), ASKED, "went away", dies=True),
     Picture("top", keys=("space", "down", "space")),
     Picture("top-200x50", size=(200, 50)),
