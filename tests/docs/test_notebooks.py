@@ -100,3 +100,16 @@ def test_nbconvert_runs_and_exports_it(jupyter: dict[str, str], tmp_path: Path) 
     run(jupyter, tmp_path, "nbconvert", "--to", "html", "--execute", str(FIRST),
         "--output-dir", str(tmp_path))  # fmt: skip
     assert "Paris" in (tmp_path / f"{FIRST.stem}.html").read_text()
+
+
+def test_a_session_is_exported_and_run(jupyter: dict[str, str], tmp_path: Path) -> None:
+    """A session of the terminal becomes a notebook with its answers, which runs again."""
+    script = "/session diary\nWhat is the capital of France?\n/export diary.ipynb\n"
+    (tmp_path / "diary.los").write_text(script)
+    run(jupyter, tmp_path, "lingos_shell", "run", "diary.los")
+    said = [output.data["text/markdown"] for output in outputs(tmp_path / "diary.ipynb")]
+    assert ["Paris" in text for text in said] == [True]
+    run(jupyter, tmp_path, "jupyter", "execute", "--inplace", "diary.ipynb")
+    found = outputs(tmp_path / "diary.ipynb")
+    assert not [output for output in found if output.output_type == "error"]
+    assert any("Paris" in output.get("data", {}).get("text/markdown", "") for output in found)
