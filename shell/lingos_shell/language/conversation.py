@@ -71,6 +71,11 @@ class KeptConversation:
         """What the context was made or last asked with; None: not known yet."""
         self._system: str | None = None
 
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing was said yet: the kernel does not know it."""
+        return self._is_new
+
     async def arguments(
         self, client: KernelClient, text: str, settings: Settings
     ) -> dict[str, Any]:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from lingos_kernel.errors import InvalidArguments, InvalidScript
-from lingos_shell.language.builtin import Builtin
-from lingos_shell.language.conversation import KeptConversation, name_of
-from lingos_shell.language.interpreter import Interpreter
-from lingos_shell.language.parser import parse_message
-from lingos_shell.language.syntax import Pipeline, Talk
 from lingos_shell.tui.sessions.branches import branch_name, branch_points, family_of
 from lingos_shell.tui.sessions.client import Attach, SessionClient, SessionProcess
 from lingos_shell.tui.sessions.tools import Approvals
 
 if TYPE_CHECKING:
     from lingos_kernel.telemetry.snapshot import ProcessRow, Snapshot
+    from lingos_shell.language.builtin import Builtin
+    from lingos_shell.language.completion import Completion
+    from lingos_shell.language.interpreter import Interpreter
+    from lingos_shell.language.jobs import Job
 
 
 class Session:
@@ -28,19 +28,46 @@ class Session:
         *,
         name: str = "",
         parent: Callable[[], int | None] = lambda: None,
-        words: Mapping[str, Builtin] | None = None,
+        words: Callable[[], Mapping[str, Builtin]] | None = None,
+        on_job_end: Callable[[Job], None] | None = None,
     ) -> None:
-        """`name` is a context to go on with; without it a new one begins with the first message."""
+        """`name` is a context to go on with; without it a new one begins with the first message.
+
+        `words` makes the front end's own words of the language.
+        """
         self._process = SessionProcess(attach, parent=parent)
         self.client = SessionClient(self._process)
-        conversation = KeptConversation(name, is_new=not name)
-        self.shell = Interpreter(self.client, conversation=conversation, words=words)
         self.approvals = Approvals()
+        self.on_job_end = on_job_end
+        self._first_name = name
+        self._words = words
+
+    @cached_property
+    def shell(self) -> Interpreter:
+        """Runs texts; made when it is first wanted, since the language takes time to load."""
+        from lingos_shell.language.conversation import KeptConversation
+        from lingos_shell.language.interpreter import Interpreter
+
+        conversation = KeptConversation(self._first_name, is_new=not self._first_name)
+        words = self._words() if self._words else None
+        shell = Interpreter(self.client, conversation=conversation, words=words)
+        if self.on_job_end:
+            shell.jobs.on_end = self.on_job_end
+        return shell
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the shell was made."""
+        return "shell" in vars(self)
+
+    async def complete(self, text: str) -> list[Completion]:
+        """What could stand at the end of the text."""
+        return await self.shell.complete(text)
 
     @property
     def name(self) -> str:
         """Of its context; empty as long as it has none."""
-        return self.shell.conversation.name
+        return self.shell.conversation.name if self.is_loaded else self._first_name
 
     @property
     def pid(self) -> int | None:
@@ -55,12 +82,14 @@ class Session:
 
     def announce(self, text: str) -> None:
         """What the process is called, unless it is open already: the name, or what is asked."""
+        from lingos_shell.language.conversation import name_of
+
         self._process.command = f"session {self.name or name_of(text)}"
         self.shell.pid = self.pid
 
     async def messages(self) -> list[dict[str, Any]]:
         """What the context holds; nothing when there is none yet. Raises `UnknownContext`."""
-        if not self.name:
+        if not self.name or getattr(self.shell.conversation, "is_new", False):
             return []
         shown = await self.client.call("ctx.show", name=self.name)
         return [message for message in shown["messages"] if message.get("whole", True)]
@@ -89,11 +118,15 @@ class Session:
 
     def go_to(self, name: str) -> None:
         """Go on with another context."""
+        from lingos_shell.language.conversation import KeptConversation
+
         self.shell.conversation = KeptConversation(name, is_new=False)
 
     async def rename(self, name: str) -> None:
         """Give the context another name. Raises what `ctx.fork` raises for one that is taken."""
         if not self.name:
+            from lingos_shell.language.conversation import KeptConversation
+
             self.shell.conversation = KeptConversation(name)
             return
         before = self.name
@@ -110,12 +143,16 @@ class Session:
 
     async def close(self) -> None:
         """End background jobs and the process; the context stays."""
-        await self.shell.close()
+        if self.is_loaded:
+            await self.shell.close()
         await self._process.close()
 
 
 def is_talk(text: str) -> bool:
     """Whether a text is a message to the model and nothing else: it can be asked again."""
+    from lingos_shell.language.parser import parse_message
+    from lingos_shell.language.syntax import Pipeline, Talk
+
     try:
         pipelines = parse_message(text).pipelines
     except InvalidScript:

@@ -19,10 +19,8 @@ from lingos_kernel.errors import LingOSError
 from lingos_shell.tui.sessions import state
 from lingos_shell.tui.sessions.picker import Ask, Picker
 from lingos_shell.tui.sessions.session import Session, checked_name
-from lingos_shell.tui.sessions.settings import SettingsDialog
 from lingos_shell.tui.sessions.tab_bar import TabBar, tab_state
 from lingos_shell.tui.sessions.view import SessionView
-from lingos_shell.tui.sessions.words import tui_words
 from lingos_shell.units import duration_text
 
 if TYPE_CHECKING:
@@ -116,14 +114,18 @@ class SessionTabs(Vertical):
 
     def _make(self, name: str = "") -> SessionView:
         self._count += 1
-        words: Mapping[str, Builtin] = tui_words(self._host, self)
         session = Session(
             self._host.kernel_client,
             name=name,
             parent=lambda: self._host.link.pid,
-            words=words,
+            words=self._words,
         )
         return SessionView(self._host, session, id=f"session-{self._count}")
+
+    def _words(self) -> Mapping[str, Builtin]:
+        from lingos_shell.tui.sessions.words import tui_words
+
+        return tui_words(self._host, self)
 
     # What is open
 
@@ -288,6 +290,8 @@ class SessionTabs(Vertical):
     @work(exclusive=True, group="dialog")
     async def action_settings(self) -> None:
         """Choose how the model answers."""
+        from lingos_shell.tui.sessions.settings import SettingsDialog
+
         view = self.front
         try:
             models = await view.session.client.call("model.list")

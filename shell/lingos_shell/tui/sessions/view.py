@@ -15,9 +15,6 @@ from textual.message import Message
 from textual.widgets import Static
 
 from lingos_kernel.errors import KernelUnavailable, LingOSError, UnknownName
-from lingos_shell.language.builtin import Leave
-from lingos_shell.language.parser import parse_message
-from lingos_shell.language.sink import Failed
 from lingos_shell.tui.sessions.acting import SessionActions
 from lingos_shell.tui.sessions.branches import last_user, start_of
 from lingos_shell.tui.sessions.entries import Note, UserMessage
@@ -25,13 +22,14 @@ from lingos_shell.tui.sessions.history import entries_of
 from lingos_shell.tui.sessions.prompt import CompletionMenu, Prompt
 from lingos_shell.tui.sessions.search import SearchBar
 from lingos_shell.tui.sessions.session import is_talk
-from lingos_shell.tui.sessions.sink import TranscriptSink
 from lingos_shell.tui.sessions.transcript import Transcript
 
 if TYPE_CHECKING:
     from lingos_kernel.client.protocol import KernelClient
+    from lingos_shell.language.conversation import Conversation
     from lingos_shell.tui.link import KernelLink
     from lingos_shell.tui.sessions.session import Session
+    from lingos_shell.tui.sessions.sink import TranscriptSink
 
 T = TypeVar("T")
 HISTORY = 30
@@ -108,8 +106,8 @@ class SessionView(SessionActions, Vertical):
         self._waiting: list[Pending] = []
         self._current: asyncio.Task[None] | None = None
         self._is_wanted = asyncio.Event()
-        self._shown = session.shell.conversation
-        """The conversation in the transcript."""
+        self._shown: Conversation | None = None
+        """The conversation in the transcript; None before the first text."""
         self._messages: list[dict[str, Any]] = []
         """Those of the context when it was opened."""
         self._first = 0
@@ -133,13 +131,19 @@ class SessionView(SessionActions, Vertical):
             id="prompt",
             name="message to the model",
             menu=menu,
-            complete=self.session.shell.complete,
+            complete=self.session.complete,
         )
 
     def on_mount(self) -> None:
         """Texts are run as soon as there is a kernel."""
-        self.session.shell.jobs.on_end = self._job_ended
+        self.session.on_job_end = self._job_ended
         self.run_all()
+        self.call_after_refresh(self._load_language)
+
+    @work(thread=True, group="language")
+    def _load_language(self) -> None:
+        """Load what texts are run with behind the first frame, while a person begins to type."""
+        import lingos_shell.language.interpreter  # noqa: F401
 
     @property
     def transcript(self) -> Transcript:
@@ -221,6 +225,10 @@ class SessionView(SessionActions, Vertical):
 
     async def _run(self, pending: Pending) -> None:
         """Run a text; a message to the model again when the kernel went away meanwhile."""
+        from lingos_shell.language.sink import Failed
+        from lingos_shell.tui.sessions.sink import TranscriptSink
+
+        self._shown = self._shown or self.session.shell.conversation
         sink = TranscriptSink(
             self.transcript, self.session.approvals, on_question=self._asks, offer=self._offer
         )
@@ -256,6 +264,10 @@ class SessionView(SessionActions, Vertical):
 
     async def _attempt(self, text: str, sink: TranscriptSink, *, may_repeat: bool) -> bool:
         """Run a text; false when it is to be run again, since the kernel went away."""
+        from lingos_shell.language.builtin import Leave
+        from lingos_shell.language.parser import parse_message
+        from lingos_shell.language.sink import Failed
+
         shell = self.session.shell
         try:
             await shell.run_tree(parse_message(text), sink)

@@ -114,6 +114,7 @@ async def test_the_language_works(open_sessions) -> None:
         Path("note.md").write_text("from the file", encoding="utf-8")
         await screen.send("say @note.md")
         assert "from the file" in screen.said()
+        name = screen.view.session.name
         await screen.send("/ctx")
         assert isinstance(screen.view.transcript.entries[-1], Value)
         assert "OWNER" in screen.text()
@@ -129,7 +130,9 @@ async def test_the_language_works(open_sessions) -> None:
         assert "there is no /nonsense" in screen.said()
         await screen.send("/clear")
         assert screen.messages == []
-        await screen.send("/session say-from-the-file")
+        await screen.send("/session brand-new")
+        assert "error" not in screen.said()
+        await screen.send(f"/session {name}")
         await screen.until(lambda: len(screen.messages) == 2)
         await screen.send("/tab")
         assert len(screen.tabs.views) == 2
