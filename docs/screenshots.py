@@ -171,7 +171,7 @@ class Picture:
     kind: type[LingOSApp] = TopApp
     size: tuple[int, int] = (120, 34)
     keys: tuple[str, ...] = ()
-    until: str = "chat research"
+    until: str | tuple[str, ...] = "chat research"
     options: dict[str, Any] = field(default_factory=dict)
     dies: bool = False
 
@@ -205,7 +205,7 @@ PICTURES = (
     Picture("top-readonly", keys=("k",), options={"is_readonly": True}, until="read-only"),
     Picture("models", LingOSApp, keys=("f10", "f5", *"qwen3-0.6b", "enter"), until="46 %"),
     Picture("syscalls", LingOSApp, keys=(*RUN, "f5"), until="done in"),
-    Picture("audit", LingOSApp, keys=("f12", "f5"), until="intact"),
+    Picture("audit", LingOSApp, keys=("f12", "f5"), until=("intact", "a1e3-1")),
     Picture("log", LingOSApp, keys=("f12", "right"), until="sequences go on"),
     Picture("plugins", LingOSApp, keys=("alt+p", *["down"] * 4), until="before_syscall"),
     Picture("models-80x24", LingOSApp, (80, 24), ("f10",), "qwen3"),
@@ -251,7 +251,8 @@ async def draw(picture: Picture) -> str:
             app.link._tell("lost", "the kernel went away; starting it again …")
         for key in picture.keys:
             await pilot.press(key)
-        await _until(pilot, lambda: picture.until in screen_text(app))
+        wanted = (picture.until,) if isinstance(picture.until, str) else picture.until
+        await _until(pilot, lambda: all(text in screen_text(app) for text in wanted))
         app.clear_notifications()
         await pilot.pause()
         await _settled(pilot)

@@ -152,11 +152,13 @@ class Grid(ScrollView, can_focus=True):
             self.cursor = self._rows[min(max(place, 0), len(self._rows) - 1)].key
 
     def _reveal(self) -> None:
+        """Forced: rows may have come before there is a scrollbar for them."""
         top, height = self.scroll_offset.y, self.size.height - 1
         if self._place < top:
-            self.scroll_to(y=self._place, animate=False, immediate=True)
+            self.scroll_to(y=self._place, animate=False, force=True, immediate=True)
         elif self._place >= top + height:
-            self.scroll_to(y=self._place - height + 1, animate=False, immediate=True)
+            y = self._place - height + 1
+            self.scroll_to(y=y, animate=False, force=True, immediate=True)
 
     # Mouse
 
