@@ -92,7 +92,7 @@ ENTRIES: dict[str, Entry] = {
         KERNEL,
         syscall="sys.snapshot",
     ),
-    "web": Entry("web", "Show the terminal interface in a browser here.", KERNEL),
+    "web": Entry("web", "Show the terminal interface in a browser on this machine.", KERNEL),
     "kernel": Entry("kernel", "Start, stop and inspect the resident kernel.", KERNEL),
     "jupyter": Entry("jupyter", "Use LingOS in Jupyter notebooks.", MACHINE),
     "plugins": Entry(

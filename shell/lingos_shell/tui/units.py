@@ -11,7 +11,7 @@ def short_bytes(count: float) -> str:
         if count < 999.5:
             return f"{count:.1f}{unit}" if count < 9.95 and unit in "MG" else f"{count:.0f}{unit}"
         count /= 1024
-    return f"{count:.1f}T"
+    return f"{count:.1f}T" if count < 99.95 else f"{count:.0f}T"
 
 
 def short_count(count: float) -> str:
@@ -22,7 +22,7 @@ def short_count(count: float) -> str:
         if count < 999.5:
             return f"{count:.1f}{unit}" if unit and count < 9.95 else f"{count:.0f}{unit}"
         count /= 1000
-    return f"{count:.1f}B"
+    return f"{count:.1f}B" if count < 99.95 else f"{count:.0f}B"
 
 
 def rate(per_s: float) -> str:
