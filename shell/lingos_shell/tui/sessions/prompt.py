@@ -213,22 +213,24 @@ class Prompt(TextArea):
             event.prevent_default()
             await self.run_action(bound.binding.action)
             return
-        self._move(event)
-        if not event._no_default_action:
-            await super()._on_key(event)
+        if self._has_moved(event):
+            event.stop()
+            event.prevent_default()
+            return
+        await super()._on_key(event)
 
-    def _move(self, event: events.Key) -> None:
+    def _has_moved(self, event: events.Key) -> bool:
         """In the menu Up and Down choose; at the edges of the text they recall what was sent."""
         if self._menu is not None and self._menu.is_open:
-            self._key_in_menu(self._menu, event)
-            return
+            return self._has_moved_in_menu(self._menu, event)
         row = self.cursor_location[0]
         if event.key == "up" and row == 0:
-            self._recall(-1, event)
-        elif event.key == "down" and row == self.document.line_count - 1:
-            self._recall(1, event)
+            return self._has_recalled(-1)
+        if event.key == "down" and row == self.document.line_count - 1:
+            return self._has_recalled(1)
+        return False
 
-    def _key_in_menu(self, menu: CompletionMenu, event: events.Key) -> None:
+    def _has_moved_in_menu(self, menu: CompletionMenu, event: events.Key) -> bool:
         if event.key == "up":
             menu.action_cursor_up()
         elif event.key == "down":
@@ -236,15 +238,14 @@ class Prompt(TextArea):
         elif event.key == "escape":
             menu.close()
         else:
-            return
-        event.stop()
-        event.prevent_default()
+            return False
+        return True
 
-    def _recall(self, by: int, event: events.Key) -> None:
+    def _has_recalled(self, by: int) -> bool:
         place = self._recalled + by
-        if 0 <= place <= len(self._sent):
-            event.stop()
-            event.prevent_default()
-            self._recalled = place
-            self.text = self._sent[place] if place < len(self._sent) else ""
-            self.move_cursor(self.document.end)
+        if not 0 <= place <= len(self._sent):
+            return False
+        self._recalled = place
+        self.text = self._sent[place] if place < len(self._sent) else ""
+        self.move_cursor(self.document.end)
+        return True
