@@ -13,6 +13,7 @@ from lingos_kernel.engine.compression import compress, load_compressed
 from lingos_kernel.engine.floor import step_bytes
 from lingos_kernel.engine.int4_linear import Int4Linear, PackedInt4Linear
 from lingos_kernel.engine.int8_linear import DigitsInt8Linear, Int8Linear
+from lingos_kernel.engine.messages import Shutdown
 from lingos_kernel.engine.weight_sizes import stored_bytes, weight_bytes
 from lingos_kernel.models.loader import load_causal
 
@@ -115,6 +116,25 @@ def test_choices_fork_pages_in_eight_bits(tiny_llama: Path, drive: Callable[...,
     narrow.run()
     for choice in range(3):
         assert engine.tokens("r", choice) == narrow.tokens("r", choice)
+
+
+def test_pages_of_another_format_are_never_found(
+    tiny_llama: Path, tmp_path: Path, drive: Callable[..., Any]
+) -> None:
+    """Engines over one folder find on the disk what their own formats left there, nothing else."""
+    settings = {"disk_kv_dir": str(tmp_path / "kv"), "disk_kv_bytes": 1 << 26}
+
+    def cached_tokens(weights: str, kv: str) -> int:
+        engine = drive(tiny_llama, weights=weights, kv=kv, **settings)
+        engine.generate("r", PROMPT, max_tokens=1)
+        engine.run()
+        engine.send(Shutdown())
+        cached: int = engine.last("r").usage.cached_tokens
+        return cached
+
+    formats = [("native", "native"), ("native", "int8"), *PAIRS]
+    assert [cached_tokens(*names) for names in formats] == [0] * len(formats)
+    assert [cached_tokens(*names) for names in formats] == [32] * len(formats)
 
 
 def test_more_pages_fit_into_the_same_bytes(tiny_llama: Path, drive: Callable[..., Any]) -> None:
