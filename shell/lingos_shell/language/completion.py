@@ -26,7 +26,9 @@ MAX_WORD = 300
 
 _STAGE = re.compile(r"\s\|\s*(?=/|!|>|$)|\n")
 _CALL = re.compile(r"(?:[A-Za-z_]\w*\s*=\s*)?/([\w.-]*)(\s.*)?\Z", re.DOTALL | re.ASCII)
-_LAST_WORD = re.compile(r"(?:\"(?:\\.|[^\"\\])*\Z|'[^']*\Z|\S*\Z)")
+_WORD = re.compile(r"(?:\"(?:\\.|[^\"\\])*(?:\"|\\?\Z)|'[^']*(?:'|\Z)|\\.|[^\s\"'])+", re.DOTALL)
+"""A word of a call or a host command; the last one may be open."""
+_WORD_OF_TEXT = re.compile(r"(?:@\"[^\"]*|\S*)\Z")
 _VALUE_OF = re.compile(r"(--)?([A-Za-z_][\w-]*)=(.*)\Z", re.DOTALL | re.ASCII)
 _REDIRECTION = re.compile(r"(?:^|\s)(?:>>?|<)\s*(\S*)\Z")
 
@@ -79,10 +81,9 @@ async def _offers(shell: Interpreter, text: str) -> tuple[int, list[_Offer]]:
     stage_begin = max((match.end() for match in _STAGE.finditer(text)), default=0)
     stage = text[stage_begin:].lstrip()
     stage_begin = len(text) - len(stage)
-    word_begin = len(text) - len(_last_word(stage))
-    if text[word_begin - 1 : word_begin + 1] == '@"':
-        word_begin -= 1
-    word = text[word_begin:]
+    call = _CALL.match(stage)
+    word = _last_word(stage, is_text=call is None and not stage.startswith((">", "!")))
+    word_begin = len(text) - len(word)
     if word.startswith("$"):
         return word_begin, _variables(shell, word)
     if word.startswith("@"):
@@ -90,7 +91,6 @@ async def _offers(shell: Interpreter, text: str) -> tuple[int, list[_Offer]]:
     if stage.startswith("!") or (stage.startswith((">", "/")) and _REDIRECTION.search(stage)):
         name = word.lstrip("!<>")
         return len(text) - len(name), _files(name)
-    call = _CALL.match(stage)
     if call is None:
         return len(text), []
     if call[2] is None:
@@ -102,9 +102,15 @@ async def _offers(shell: Interpreter, text: str) -> tuple[int, list[_Offer]]:
     return word_begin, await _arguments(shell, info, call[2], word)
 
 
-def _last_word(stage: str) -> str:
-    found = _LAST_WORD.search(stage[-MAX_WORD:])  # a long text need not have blanks
-    return found[0] if found else ""
+def _last_word(stage: str, *, is_text: bool) -> str:
+    """The word at the cursor; quotes hold one together, but in text they are text."""
+    if is_text:
+        found = _WORD_OF_TEXT.search(stage[-MAX_WORD:])  # a long text need not have blanks
+        return found[0] if found else ""
+    last = ""
+    for each in _WORD.finditer(stage):
+        last = each[0] if each.end() == len(stage) else ""
+    return last
 
 
 async def _names(shell: Interpreter) -> list[_Offer]:
@@ -117,7 +123,7 @@ async def _names(shell: Interpreter) -> list[_Offer]:
 async def _arguments(shell: Interpreter, info: SyscallInfo, before: str, word: str) -> list[_Offer]:
     """Values of the option before the cursor, or of the next bare word, and the options left."""
     properties: Mapping[str, Any] = info.arguments.get("properties", {})
-    words = before[: len(before) - len(word)].split()
+    words = _WORD.findall(before[: len(before) - len(word)])
     last = words[-1] if words else ""
     if last.startswith("--") and "=" not in last:
         name = last[2:].replace("-", "_")
@@ -213,6 +219,7 @@ SOURCES: Mapping[str, tuple[str, str, str]] = {
 
 async def _rows(shell: Interpreter, syscall: str, key: str, kind: str) -> list[_Offer]:
     rows = await shell.client.call(syscall)
+    rows = sorted(rows, key=lambda row: row.get("kind") == "encoder")  # it answers nobody
     return [_Offer(str(row[key]), _about(row), kind) for row in rows if row.get(key) is not None]
 
 

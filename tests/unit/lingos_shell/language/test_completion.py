@@ -40,6 +40,11 @@ async def offered(shell: Any, text: str) -> list[str]:
         ("say $an", "say $answer"),
         ("say $answer.te", "say $answer.text"),
         ('see @"my', 'see @"my notes.md"'),
+        ("don't you see @no", "don't you see @notes.md"),
+        ('/text.chunk "a b" --tok', '/text.chunk "a b" --tokens '),
+        ("/text.chunk text='a b' --tok", "/text.chunk text='a b' --tokens "),
+        ('/text.chunk "a b" file="my', '/text.chunk "a b" file="my notes.md"'),
+        ('/kill "1" ST', '/kill "1" STOP'),
     ],
 )
 async def test_a_proposal_is_there(shell: Any, text: str, expected: str) -> None:
