@@ -1,20 +1,25 @@
 """What compressed weights and KV pages cost in accuracy, and what they gain in bytes and speed.
 
-    python tests/benchmarks/compression.py FOLDER [TEXT] [--rounds 5] [--windows 12]
+    python tests/benchmarks/compression.py FOLDER [TEXT] [--rounds 5] [--windows 12] [--threads 1]
 
 FOLDER is a causal model in the Hugging Face layout. TEXT is a file of plain English, or of JSON
 lines, of which the longest string of each counts; LINGOS_BENCHMARK_TEXT names one too. Without
-it, this project's own documents are read. Perplexity is that of the engine's own scores, over
-windows of the text of equal length.
+it, this project's own documents are read. Perplexity is that of the engine's own scores
+(`llm.score` takes the same way), over windows of the text of equal length. Keys and values are read
+as pages hold them, so the formats of KV pages count. All formats score the same windows: the drift
+has the standard error of its mean over them.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import json
 import math
 import os
 import statistics
+import sys
 import time
 from pathlib import Path
 
@@ -30,6 +35,7 @@ from lingos_kernel.engine.messages import (
     ModelSpec,
     Outputs,
     SamplingParams,
+    SequenceOutput,
     WeightFormat,
 )
 from lingos_kernel.engine.settings import EngineSettings
@@ -37,7 +43,9 @@ from lingos_kernel.memory.pages import PAGE_SLOTS
 from lingos_kernel.models.text_codec import TextCodec
 
 BATCH = 8
-PROMPT_TOKENS = 64
+KV_BYTES = 64 << 20
+PROMPT_TOKENS = 4 * PAGE_SLOTS + 1
+"""All but the last lie in whole pages: found in the prefix tree from the second round on."""
 FORMATS: tuple[tuple[WeightFormat, KvFormat], ...] = (
     ("native", "native"),
     ("native", "int8"),
@@ -53,35 +61,46 @@ class Format:
 
     def __init__(self, folder: Path, weights: WeightFormat, kv: KvFormat, threads: int) -> None:
         self.name = f"{weights} / {kv}"
-        before_bytes = own_bytes()
+        self.before_bytes = own_bytes()
         self.core = EngineCore(EngineSettings(threads=threads))
         spec = ModelSpec(
-            name="m", path=str(folder), weight_format=weights, kv_format=kv, kv_bytes=64 << 20
+            name="m", path=str(folder), weight_format=weights, kv_format=kv, kv_bytes=KV_BYTES
         )
         answer = self.core.handle(LoadModel(spec))[0]
         if not isinstance(answer, ModelLoaded):
             raise SystemExit(f"{self.name}: {answer}")
         self.loaded = answer
-        self.resident_bytes = own_bytes() - before_bytes
-        self.perplexity = 0.0
+        self.resident_bytes = 0
+        self.losses: list[float] = []
         self.rates: dict[str, list[float]] = {"alone": [], "batch": [], "prefill": []}
 
+    @property
+    def perplexity(self) -> float:
+        """Over all windows."""
+        return math.exp(statistics.fmean(self.losses))
+
     def score(self, windows: list[list[int]]) -> None:
-        """Take the perplexity over the windows, each alone."""
+        """Take the nats per token of each window, each read alone; then the memory."""
         params = SamplingParams(max_tokens=0, prompt_logprobs=0)
-        nats, count = 0.0, 0
         for index, window in enumerate(windows):
-            for event in self._run([Generate(f"w{index}", "m", tuple(window), params)]):
-                for output in event.outputs:
-                    nats -= sum(token.logprob for token in output.prompt_logprobs)
-                    count += len(output.prompt_logprobs)
-        self.perplexity = math.exp(nats / count)
+            outputs = self._run(Generate(f"w{index}", "m", tuple(window), params))
+            scores = [token.logprob for output in outputs for token in output.prompt_logprobs]
+            self.losses.append(-math.fsum(scores) / len(scores))
+        self.resident_bytes = own_bytes() - self.before_bytes
+
+    def drift(self, base: Format) -> tuple[float, float]:
+        """How much higher perplexity is than that of `base`, and the standard error; in percent."""
+        pairs = zip(self.losses, base.losses, strict=True)
+        differences = [own - other for own, other in pairs]
+        ratio = math.exp(statistics.fmean(differences))
+        error = statistics.stdev(differences) / math.sqrt(len(differences))
+        return (ratio - 1) * 100, ratio * error * 100
 
     def time(self, seed: int, *, tokens: int, prefill: int) -> None:
-        """One round: decode alone and in a batch, and read a prompt."""
-        self._time("alone", seed, 1, PROMPT_TOKENS, tokens)
-        self._time("batch", seed + 1, BATCH, PROMPT_TOKENS, tokens)
-        self._time("prefill", seed + 2, 1, prefill, 0)
+        """One round: decode alone and in a batch, and read a prompt that is new."""
+        self._time("alone", 1, 1, PROMPT_TOKENS, tokens)
+        self._time("batch", 2, BATCH, PROMPT_TOKENS, tokens)
+        self._time("prefill", seed, 1, prefill, 0)
 
     def _time(self, case: str, seed: int, count: int, length: int, tokens: int) -> None:
         """Decoding is timed from the first token on."""
@@ -100,21 +119,23 @@ class Format:
         elapsed_s = time.perf_counter() - started_s
         self.rates[case].append((made - first if tokens else length) / elapsed_s)
 
-    def _run(self, requests: list[Generate]) -> list[Outputs]:
-        events = [event for request in requests for event in self.core.handle(request)]
+    def _run(self, request: Generate) -> list[SequenceOutput]:
+        events = self.core.handle(request)
         while self.core.has_work:
             events += self.core.step()
         for event in events:
             if isinstance(event, Failed):
                 raise SystemExit(f"{self.name}: {event.error}")
-        return [event for event in events if isinstance(event, Outputs)]
+        return [output for e in events if isinstance(e, Outputs) for output in e.outputs]
 
 
 def own_bytes() -> int:
-    """Memory of this process that no file backs, where the system tells it (Linux)."""
+    """Memory of this process that no file backs, where the system tells it (Linux with glibc)."""
+    gc.collect()
     try:
+        ctypes.CDLL(None).malloc_trim(0)  # what is free must not hide what the next format takes
         status = Path("/proc/self/status").read_text("utf-8")
-    except FileNotFoundError:
+    except (AttributeError, FileNotFoundError):
         return 0
     line = next(line for line in status.splitlines() if line.startswith("RssAnon"))
     return int(line.split()[1]) * 1024
@@ -146,18 +167,35 @@ def windows_of(folder: Path, text: str, count: int, length: int) -> list[list[in
 
 def row(form: Format, base: Format) -> str:
     """One line of the table, in Markdown."""
-    drift = (form.perplexity / base.perplexity - 1) * 100
+    drift = "| " if form is base else "| {:+.2f} ± {:.2f} %".format(*form.drift(base))
     rates = [statistics.median(form.rates[case]) for case in ("alone", "batch", "prefill")]
     return (
-        f"| {form.name} | {form.perplexity:.3f} | {drift:+.2f} %"
+        f"| {form.name} | {form.perplexity:.3f} {drift}"
         f" | {form.loaded.weight_bytes / 1e6:.0f} | {form.resident_bytes / 1e6:.0f}"
         f" | {form.loaded.page_bytes // PAGE_SLOTS:,} | {form.loaded.pages:,}"
-        f" | {rates[0]:.1f} | {rates[1]:.0f} | {rates[2]:.0f} |"
+        f" | {rates[0]:.1f} | {rates[1]:.1f} | {rates[2]:.0f} |"
     )
 
 
-def main() -> None:
-    """Print a table in Markdown, and how busy the machine was."""
+def measure(options: argparse.Namespace, windows: list[list[int]]) -> list[Format]:
+    """All formats, scored one after another, then timed in turns."""
+    forms = []
+    for names in FORMATS:
+        form = Format(options.folder, *names, options.threads)
+        form.score(windows)
+        forms.append(form)
+        print(f"{form.name}: perplexity {form.perplexity:.3f}", file=sys.stderr)
+    for index in range(options.rounds + 1):
+        for form in forms:
+            form.time(10 + index, tokens=options.tokens, prefill=options.prefill)
+    for form in forms:
+        for rates in form.rates.values():
+            del rates[0]  # of the warm-up
+    return forms
+
+
+def options_given() -> argparse.Namespace:
+    """What the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     given = os.environ.get("LINGOS_BENCHMARK_TEXT")
@@ -165,26 +203,30 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--windows", type=int, default=12)
     parser.add_argument("--length", type=int, default=512)
-    parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--tokens", type=int, default=16)
+    parser.add_argument("--prefill", type=int, default=256)
     parser.add_argument("--threads", type=int, default=0)
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Print a table in Markdown, and how busy the machine was."""
+    options = options_given()
     windows = windows_of(options.folder, text_of(options.text), options.windows, options.length)
-    forms = [Format(options.folder, *names, options.threads) for names in FORMATS]
-    for form in forms:
-        form.score(windows)
-    for index in range(options.rounds + 1):
-        for form in forms:
-            form.time(10 * index, tokens=options.tokens, prefill=options.length)
-    for form in forms:
-        for rates in form.rates.values():
-            del rates[0]  # of the warm-up
-    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    if len(windows) < 2:
+        raise SystemExit(f"the text is too short for two windows of {options.length} tokens")
+    started_s, load_before = time.perf_counter(), os.getloadavg()[0]
+    forms = measure(options, windows)
     print(
         f"{options.rounds} rounds, {len(windows)} windows of {options.length} tokens,"
-        f" {forms[0].core.device.description}, load {load}"
+        f" {forms[0].core.device.description}, {torch.get_num_threads()} threads,"
+        f" load {load_before:.1f} before and {os.getloadavg()[0]:.1f} after,"
+        f" {time.perf_counter() - started_s:.0f} s"
     )
-    print("| weights / KV | perplexity | drift | weights MB | in memory MB | KV bytes per token"
-          " | pages in 64 MiB | alone tokens/s | batch of 8 | prefill |")  # fmt: skip
+    print(
+        "| weights / KV | perplexity | drift | weights MB | own memory MB | KV bytes per token"
+        f" | pages in {KV_BYTES >> 20} MiB | alone tokens/s | batch of {BATCH} | prefill |"
+    )
     print("|---|---|---|---|---|---|---|---|---|---|")
     for form in forms:
         print(row(form, forms[0]))
