@@ -18,7 +18,6 @@ import os
 import platform
 import statistics
 import time
-from dataclasses import dataclass
 
 from lingos_kernel.scheduling.batcher import SWAPS_PER_STEP, Allowance, place, share_budget
 from lingos_kernel.scheduling.catalogue import POLICIES, make_policy
@@ -29,69 +28,26 @@ STEPS = 200
 """In a round."""
 
 
-@dataclass(eq=False, slots=True)
-class Common:
-    """What the choices of a request share."""
-
-    priority: int
-    arrival_s: float
-    order: int
-    deadline_s: float | None
-    program: str
-    tenant: str
-
-
 class Item:
-    """A sequence: like the engine's, most of what is asked of it takes a second look-up."""
+    """A sequence, with what the engine's have at hand, and what theirs work out."""
+
+    __slots__ = (
+        *("arrival_s", "computed", "deadline_s", "key", "length", "order", "pages", "priority"),
+        *("program", "served_tokens", "tenant"),
+    )
 
     def __init__(self, number: int) -> None:
-        self.request = Common(
-            priority=number % 4,
-            arrival_s=number / 10,
-            order=number,
-            deadline_s=number / 10 + 5,
-            program=f"agent-{number // 4}",
-            tenant=f"tenant-{number % 10}",
-        )
+        self.key = f"{number}/0"
+        self.priority = number % 4
+        self.arrival_s = number / 10
+        self.order = number
+        self.deadline_s: float | None = number / 10 + 5
+        self.program = f"agent-{number // 4}"
+        self.tenant = f"tenant-{number % 10}"
         self.pages = [0] * 40
         self.computed = 600
         self.length = 601
         self.served_tokens = 0
-
-    @property
-    def key(self) -> str:
-        """Unique name."""
-        return f"{self.request.order}/0"
-
-    @property
-    def priority(self) -> int:
-        """Of the request."""
-        return self.request.priority
-
-    @property
-    def arrival_s(self) -> float:
-        """Of the request."""
-        return self.request.arrival_s
-
-    @property
-    def order(self) -> int:
-        """Of the request."""
-        return self.request.order
-
-    @property
-    def deadline_s(self) -> float | None:
-        """Of the request."""
-        return self.request.deadline_s
-
-    @property
-    def program(self) -> str:
-        """Of the request."""
-        return self.request.program
-
-    @property
-    def tenant(self) -> str:
-        """Of the request."""
-        return self.request.tenant
 
     @property
     def remaining(self) -> int:
@@ -146,9 +102,10 @@ def settle(
 ) -> None:
     """Preempt and admit, as the engine does."""
     swaps_left = SWAPS_PER_STEP
+    prefilling = [item for item in running if item.remaining > 1]
     while placement := place(
         running,
-        waiting.after([item for item in running if item.remaining > 1]),
+        waiting.after(prefilling),
         [],
         policy=policy,
         max_running=max_running,
@@ -163,6 +120,7 @@ def settle(
         for item in placement.admit:
             waiting.remove(item)
             running.append(item)
+        prefilling = placement.prefilling_after(prefilling)
 
 
 def percentiles(times_s: list[float]) -> str:

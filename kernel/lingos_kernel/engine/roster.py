@@ -72,8 +72,7 @@ class Roster:
         """Take in a request; `sequences` wait from now on, its unborn ones do later."""
         self.requests[request.id] = request
         for sequence in sequences:
-            request.sequences.append(sequence)
-            self._policy.on_joined(sequence)
+            self._join(sequence)
             self.waiting.add(sequence)
 
     def remove(self, request: Request) -> None:
@@ -89,11 +88,12 @@ class Roster:
         for sequence in queued:
             self.waiting.remove(sequence)
         request.priority = priority
-        for sequence in queued:
-            self.waiting.add(sequence)
         for sequence in request.sequences:
+            sequence.stand()
             if sequence.holding:
                 sequence.holding.priority = priority
+        for sequence in queued:
+            self.waiting.add(sequence)
 
     def pause(self, request: Request) -> None:
         """Hold all its sequences; they keep their pages as long as nobody needs them."""
@@ -140,7 +140,8 @@ class Roster:
         """Preempt and admit, until everybody who is to run has a place."""
         swaps_left = SWAPS_PER_STEP
         self.holds.expire()
-        while placement := self._place(swaps_left):
+        prefilling = [sequence for sequence in self.running if sequence.remaining > 1]
+        while placement := self._place(prefilling, swaps_left):
             if placement.let_go:
                 self.holds.release(placement.let_go.hold_id)
             for sequence in placement.preempt:
@@ -148,6 +149,7 @@ class Roster:
             swaps_left -= len(placement.preempt)
             for sequence in placement.admit:
                 self.admit(sequence)
+            prefilling = placement.prefilling_after(prefilling)
 
     def share(self, budget: StepBudget) -> list[tuple[Sequence, int]]:
         """How many tokens each running sequence computes in this step, decoding ones first."""
@@ -223,8 +225,7 @@ class Roster:
         It shares the parent's pages if those hold all the parent has and there is room to run;
         else it waits, and will find them in the prefix tree.
         """
-        child.request.sequences.append(child)
-        self._policy.on_joined(child)
+        self._join(child)
         if parent.holding is None or parent.remaining > 1 or not self.has_room:
             self.waiting.add(child)
             return False
@@ -283,9 +284,8 @@ class Roster:
         held = [hold.holding for hold in self.holds]
         self.ledger.check_integrity([*held, *(s.holding for s in everybody if s.holding)])
 
-    def _place(self, swaps_left: int) -> Placement[Sequence]:
-        # Who computes a prompt, and gets on with it; others may wait for its pages.
-        prefilling = [s for s in self.running if s.remaining > 1]
+    def _place(self, prefilling: list[Sequence], swaps_left: int) -> Placement[Sequence]:
+        # Who gets on with its prompt: others may wait for its pages.
         leaders = [s for s in prefilling if s not in self._starved]
         return place(
             self.running,
@@ -301,6 +301,12 @@ class Roster:
                 work, (*leaders, *admitted), page_slots=PAGE_SLOTS, cached_pages=self._cached_pages
             ),
         )
+
+    def _join(self, sequence: Sequence) -> None:
+        """A sequence of a request exists from now on."""
+        sequence.stand()
+        sequence.request.sequences.append(sequence)
+        self._policy.on_joined(sequence)
 
     def _forget(self, request: Request) -> None:
         """A request is over: the next turn may have its place in line."""

@@ -70,15 +70,21 @@ class Sequence:
     """
 
     __slots__ = (
+        "arrival_s",
         "cached_tokens",
         "choice",
         "computed",
+        "deadline_s",
         "detokenizer",
         "first_token_s",
         "holding",
         "inherited",
+        "key",
+        "order",
         "outputs",
         "preemptions",
+        "priority",
+        "program",
         "prompt_tokens",
         "reached",
         "request",
@@ -90,6 +96,7 @@ class Sequence:
         "since_s",
         "started_s",
         "state",
+        "tenant",
         "tokens",
     )
 
@@ -124,48 +131,32 @@ class Sequence:
         """When it last began to run."""
         self.running_s = 0.0
         """Time among the running ones, before `since_s`."""
-
-    # What the scheduler reads (scheduling.batcher.Schedulable)
-
-    @property
-    def key(self) -> str:
+        self.key = f"{request.id}/{choice}"
         """Unique name."""
-        return f"{self.request.id}/{self.choice}"
-
-    @property
-    def priority(self) -> int:
-        """That of its request."""
-        return self.request.priority
-
-    @property
-    def arrival_s(self) -> float:
-        """That of its request, or of the first turn of those that it follows on."""
-        return self.request.place.arrival_s
-
-    @property
-    def deadline_s(self) -> float | None:
-        """That of its request."""
-        return self.request.deadline_s
-
-    @property
-    def program(self) -> str:
+        self.program = request.command.program
         """The agent or session it belongs to."""
-        return self.request.command.program
-
-    @property
-    def tenant(self) -> str:
+        self.tenant = request.command.tenant
         """On whose account it runs."""
-        return self.request.command.tenant
+        self.deadline_s = request.deadline_s
+        """That of its request."""
+        self.stand()
+
+    # What the scheduler reads (scheduling.batcher.Schedulable): much of it hundreds of times a
+    # step, so that it is kept at hand.
+
+    def stand(self) -> None:
+        """Take over where its request stands, when it joins and whenever that has changed."""
+        request = self.request
+        self.priority = request.priority
+        self.arrival_s = request.place.arrival_s
+        """Of its request, or of the first turn of those that it follows on."""
+        self.order = request.place.order
+        """Number of its request, or of the first turn, in order of arrival."""
 
     @property
     def namespace(self) -> str:
         """Of its prefix pages: its tenant's own, or one that several agreed to share."""
         return namespace_of(self.request.command)
-
-    @property
-    def order(self) -> int:
-        """Number of its request, or of the first turn, in order of arrival."""
-        return self.request.place.order
 
     @property
     def remaining(self) -> int:

@@ -175,9 +175,13 @@ class AttainedService(BasePolicy):
         account, earned = self._of[waiting]
         level = (account.served + earned) // self._level_tokens
         next_level = (level + 1) * self._level_tokens
-        return [
-            work for work in running if work.priority > priority or self._before(work) >= next_level
-        ]
+        yielding = []
+        for work in running:
+            account, earned = self._of[work]
+            before = account.served + earned - work.served_tokens
+            if before >= next_level or work.priority > priority:
+                yielding.append(work)
+        return yielding
 
     def on_joined(self, work: Work) -> None:
         """Its program is at work, with the service that it had."""
@@ -205,8 +209,3 @@ class AttainedService(BasePolicy):
         if len(self._idle) > self._remembered_programs:
             forgotten = next(iter(self._idle))
             del self._idle[forgotten], self._accounts[forgotten]
-
-    def _before(self, work: Work) -> float:
-        """What the program of running work had before it, by service and waiting."""
-        account, earned = self._of[work]
-        return account.served + earned - work.served_tokens

@@ -67,6 +67,11 @@ class Placement(Generic[W]):
     def __bool__(self) -> bool:
         return bool(self.preempt or self.admit or self.let_go)
 
+    def prefilling_after(self, prefilling: Iterable[W]) -> list[W]:
+        """Who computes a prompt once this is done, when these do before it."""
+        staying = [work for work in prefilling if work not in self.preempt]
+        return staying + [work for work in self.admit if work.remaining > 1]
+
 
 def place(
     running: Sequence[W],

@@ -35,20 +35,18 @@ class Priority(BasePolicy):
         self._now_s = -math.inf
         self._served_s: dict[int, float] = {}
         """When each class was last served."""
-        self._turns: dict[Work, tuple[int, float]] = {}
-        """Of those that had their turn: in which class, and since when they had waited for it."""
+        self._turns: dict[Work, tuple[int, Rank]] = {}
+        """Of those that had their turn: in which class, and the place that they have for it."""
 
     def rank(self, work: Work, ahead_tokens: int = 0) -> Rank:  # noqa: ARG002
         """By priority, less what waiting has earned.
 
         Of equals those first that had their turn: when time goes on they stay ahead.
         """
-        priority, arrival_s = work.priority, work.arrival_s
-        turn = self._turns.get(work)
+        priority, turn = work.priority, self._turns.get(work)
         if turn is not None and turn[0] == priority:
-            return (priority + turn[1] / self._aging_s, 0, arrival_s, work.order)
-        since_s = self._waiting_since_s(priority, arrival_s)
-        return (priority + since_s / self._aging_s, 1, arrival_s, work.order)
+            return turn[1]
+        return (self._level(work), 1, work.arrival_s, work.order)
 
     def lane(self, work: Work) -> str:
         """One for each class."""
@@ -66,15 +64,18 @@ class Priority(BasePolicy):
         """Its class is not starving."""
         priority, turn = work.priority, self._turns.get(work)
         if turn is None or turn[0] != priority:
-            self._turns[work] = priority, self._waiting_since_s(priority, work.arrival_s)
+            self._turns[work] = priority, (self._level(work), 0, work.arrival_s, work.order)
         self._served_s[priority] = self._now_s
 
     def on_left(self, work: Work) -> None:
         """Its place is gone."""
         self._turns.pop(work, None)
 
-    def _waiting_since_s(self, priority: int, arrival_s: float) -> float:
-        return max(self._served_s.get(priority, arrival_s), arrival_s)
+    def _level(self, work: Work) -> float:
+        """Its class, plus what those have earned before it that have waited for longer."""
+        priority, arrival_s = work.priority, work.arrival_s
+        since_s = max(self._served_s.get(priority, arrival_s), arrival_s)
+        return priority + since_s / self._aging_s
 
 
 class Deadline(BasePolicy):

@@ -120,7 +120,8 @@ class Simulator:
 
     def _settle(self) -> None:
         swaps_left = SWAPS_PER_STEP
-        while placement := self._place(swaps_left):
+        prefilling = [sequence for sequence in self.running if sequence.remaining > 1]
+        while placement := self._place(prefilling, swaps_left):
             swaps_left -= len(placement.preempt)
             for sequence in placement.preempt:
                 self._pages.close(sequence)
@@ -131,11 +132,12 @@ class Simulator:
                 self.waiting.remove(sequence)
                 self._pages.open(sequence)
                 self.running.append(sequence)
+            prefilling = placement.prefilling_after(prefilling)
 
-    def _place(self, swaps_left: int) -> Placement[SimSequence]:
+    def _place(self, prefilling: list[SimSequence], swaps_left: int) -> Placement[SimSequence]:
         return place(
             self.running,
-            self.waiting.after([s for s in self.running if s.remaining > 1]),
+            self.waiting.after(prefilling),
             (),
             policy=self._policy,
             max_running=self._machine.max_running,
