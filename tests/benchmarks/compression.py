@@ -8,6 +8,9 @@ it, this project's own documents are read. Perplexity is that of the engine's ow
 (`llm.score` takes the same way), over windows of the text of equal length. Keys and values are read
 as pages hold them, so the formats of KV pages count. All formats score the same windows: the drift
 has the standard error of its mean over them.
+
+With --shuffled, a model of Llama's layout is scored once more with its channels in another order,
+in which it computes the same: weights that come from a file in four bits lose their grid by that.
 """
 
 from __future__ import annotations
@@ -20,10 +23,12 @@ import math
 import os
 import statistics
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import torch
+from shuffled_model import write_shuffled
 
 from lingos_kernel.engine.core import EngineCore
 from lingos_kernel.engine.messages import (
@@ -54,6 +59,7 @@ FORMATS: tuple[tuple[WeightFormat, KvFormat], ...] = (
     ("int4", "native"),
     ("int4", "int8"),
 )
+WEIGHT_FORMATS: tuple[WeightFormat, ...] = ("native", "int8", "int4")
 
 
 class Format:
@@ -185,13 +191,32 @@ def measure(options: argparse.Namespace, windows: list[list[int]]) -> list[Forma
         form.score(windows)
         forms.append(form)
         print(f"{form.name}: perplexity {form.perplexity:.3f}", file=sys.stderr)
+    time_in_turns(forms, options)
+    return forms
+
+
+def time_in_turns(forms: list[Format], options: argparse.Namespace) -> None:
+    """The rounds, after one of warm-up."""
     for index in range(options.rounds + 1):
         for form in forms:
             form.time(10 + index, tokens=options.tokens, prefill=options.prefill)
     for form in forms:
         for rates in form.rates.values():
             del rates[0]  # of the warm-up
-    return forms
+
+
+def measure_shuffled(options: argparse.Namespace, windows: list[list[int]], base: Format) -> None:
+    """Print the drift of the shuffled model in each format of weights."""
+    with tempfile.TemporaryDirectory() as folder:
+        shuffled = Path(folder) / "shuffled"
+        write_shuffled(options.folder, shuffled)
+        for weights in WEIGHT_FORMATS:
+            form = Format(shuffled, weights, "native", options.threads)
+            form.score(windows)
+            drift, error = form.drift(base)
+            print(f"shuffled, {form.name}: perplexity {form.perplexity:.3f},"
+                  f" {drift:+.2f} ± {error:.2f} %")  # fmt: skip
+            del form
 
 
 def options_given() -> argparse.Namespace:
@@ -206,6 +231,7 @@ def options_given() -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, default=16)
     parser.add_argument("--prefill", type=int, default=256)
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--shuffled", action="store_true")
     return parser.parse_args()
 
 
@@ -230,6 +256,8 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|---|---|")
     for form in forms:
         print(row(form, forms[0]))
+    if options.shuffled:
+        measure_shuffled(options, windows, forms[0])
 
 
 if __name__ == "__main__":

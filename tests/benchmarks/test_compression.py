@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +11,11 @@ SCRIPT = Path(__file__).with_name("compression.py")
 
 
 def test_prints_every_format(tiny_llama: Path) -> None:
-    """One short round on a tiny model prints a line of the table for each pair of formats."""
+    """One short round prints each pair of formats; shuffled, the model is the same."""
     arguments = ("--rounds=1", "--windows=2", "--length=32", "--tokens=4", "--threads=1")
+    more = ("--prefill=32", "--shuffled")
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), str(tiny_llama), *arguments],
+        [sys.executable, str(SCRIPT), str(tiny_llama), *arguments, *more],
         capture_output=True,
         text=True,
         timeout=120,
@@ -21,3 +23,6 @@ def test_prints_every_format(tiny_llama: Path) -> None:
     )
     assert "own documents" in done.stdout
     assert sum(line.startswith(("| native", "| int")) for line in done.stdout.splitlines()) == 6
+    drifts = re.findall(r"shuffled, (\w+) / native: perplexity [\d.]+, ([-+][\d.]+)", done.stdout)
+    assert [name for name, _ in drifts] == ["native", "int8", "int4"]
+    assert abs(float(drifts[0][1])) < 0.01
