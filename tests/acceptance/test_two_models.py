@@ -91,9 +91,8 @@ async def test_a_request_for_another_model_queues_until_the_first_has_answered(
 ) -> None:
     """It is seen waiting; the answer that runs is not disturbed; then the models change places."""
     alone = await bench.answer("large", 60)
-    long, long_pid = bench.start("large", 60)
+    long, _ = bench.start("large", 60)
     await bench.until("large", lambda row: row.running > 0)
-    await bench.kernel.call("proc.kill", pid=long_pid, signal="STOP")  # a stopped one uses it, too
     short, pid = bench.start("small", 8)
     row = await bench.until("small", lambda row: row.state == "waiting")
     assert "MiB needed" in row.why
@@ -101,7 +100,6 @@ async def test_a_request_for_another_model_queues_until_the_first_has_answered(
     picture = await bench.kernel.snapshot()
     assert next(p.state for p in picture.processes if p.pid == pid) == "waiting"
     assert picture.devices[0].budget_bytes == 600 * MIB
-    await bench.kernel.call("proc.kill", pid=long_pid, signal="CONT")
     assert (await long.result())["text"] == alone["text"]
     answer = await short.result()
     assert answer["usage"]["output_tokens"] == 8
@@ -110,15 +108,30 @@ async def test_a_request_for_another_model_queues_until_the_first_has_answered(
     assert (await bench.row("small")).state == "ready"
 
 
+async def test_a_stopped_answer_gives_its_room_away_and_ends_the_same(bench: Bench) -> None:
+    """Another model answers meanwhile; continued, it is as if nothing had been."""
+    alone = await bench.answer("large", 40)
+    long, pid = bench.start("large", 40)
+    await bench.until("large", lambda row: row.running > 0)
+    await bench.kernel.call("proc.kill", pid=pid, signal="STOP")
+    assert (await bench.answer("small", 8))["usage"]["output_tokens"] == 8
+    assert (await bench.row("large")).state == "stored"
+    picture = await bench.kernel.snapshot()
+    assert next(p.state for p in picture.processes if p.pid == pid) == "stopped"
+    await bench.kernel.call("proc.kill", pid=pid, signal="CONT")
+    answer = await long.result()
+    assert answer["text"] == alone["text"]
+    assert answer["usage"]["output_tokens"] == 40
+    assert (await bench.row("small")).state == "stored"
+
+
 async def test_after_kill_9_the_models_are_back_and_who_waited_is_served(bench: Bench) -> None:
     """The same answer to the end, then the other model."""
     alone = await bench.answer("large", 40)
-    long, long_pid = bench.start("large", 40)
+    long, _ = bench.start("large", 40)
     await bench.until("large", lambda row: row.running > 0)
-    await bench.kernel.call("proc.kill", pid=long_pid, signal="STOP")
     short, _ = bench.start("small", 4)
     await bench.until("small", lambda row: row.state == "waiting")
-    await bench.kernel.call("proc.kill", pid=long_pid, signal="CONT")
     restarts = bench.kernel.engine.restarts
     assert bench.kernel.engine.os_pid
     os.kill(bench.kernel.engine.os_pid, signal.SIGKILL)

@@ -2,11 +2,13 @@
 
 A request brings its model: it waits here until the model is in memory, then it goes to the engine
 and uses the model until it ends. Between two requests of a conversation the model is free to go:
-so a request that waits for another model, even from within a tool call, cannot block itself.
+so a request that waits for another model, even from within a tool call, cannot block itself. A
+request that is stopped uses nothing: others may have the room, and it asks for its model again.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -27,10 +29,9 @@ from lingos_kernel.engine.messages import (
     SequenceOutput,
 )
 from lingos_kernel.engine.protocol import Engine
-from lingos_kernel.engine.stat_rows import SequenceStats
+from lingos_kernel.engine.waiting_rows import with_absent, with_waited
 from lingos_kernel.engine.weights_keeper import Estimate, WeightsKeeper
-from lingos_kernel.errors import InvalidArguments, UnknownName
-from lingos_kernel.memory.claims import Claim, claims_line
+from lingos_kernel.errors import InvalidArguments, LingOSError, UnknownName
 from lingos_kernel.memory.footprint import Footprint
 
 
@@ -53,6 +54,8 @@ class BudgetedEngine:
         self._clock = clock
         self._requests: dict[str, Generate | Embed] = {}
         """Those that wait for their model, or use it."""
+        self._returns: dict[str, asyncio.Task[None]] = {}
+        """Requests that were stopped while their model left, and now want it again."""
         self._loads = count()
         self._is_started = False
 
@@ -65,6 +68,11 @@ class BudgetedEngine:
     async def stop(self) -> None:
         """End it; requests that wait or run end in `Cancelled`. Safe to call twice."""
         self._is_started = False
+        returns = tuple(self._returns.values())
+        for task in returns:
+            task.cancel()
+        await asyncio.gather(*returns, return_exceptions=True)
+        self._returns.clear()
         await self.keeper.stop()
         await self.inner.stop()
 
@@ -127,23 +135,22 @@ class BudgetedEngine:
     ) -> AsyncGenerator[SequenceOutput, None]:
         """Branch a running request in mid-generation; streams the branch from here on.
 
-        Raises `UnknownName` when no such request is running.
+        Raises `UnknownName` when no such request is running. If it was stopped and its model has
+        left, the branch brings that back.
         """
         parent = self._requests.get(request_id)
         if parent is None or request_id in self.keeper.claims:
             raise UnknownName(f"no request {request_id} is running", hint="it may have ended")
-        self._check_new(new_request_id)
-        model = parent.model
-        self._requests[new_request_id] = parent
-        self.keeper.use(new_request_id, model)
-        stream = self.inner.fork(request_id, new_request_id, params)
-        try:
-            async for output in stream:
-                yield output
-        finally:
-            await stream.aclose()
-            del self._requests[new_request_id]
-            self.keeper.release(new_request_id, model)
+        branch = replace(parent, request_id=new_request_id)
+        if isinstance(branch, Generate):
+            branch = replace(branch, is_paused=False)
+        async with self._using(branch, is_branch=True):
+            stream = self.inner.fork(request_id, new_request_id, params)
+            try:
+                async for output in stream:
+                    yield output
+            finally:
+                await stream.aclose()
 
     def set_priority(self, request_id: str, priority: int) -> None:
         """Renice; unknown (finished) requests are ignored."""
@@ -152,8 +159,7 @@ class BudgetedEngine:
         if claim := self.keeper.claims.get(request_id):
             claim.priority = priority
             self.keeper.pump()
-        else:
-            self.inner.set_priority(request_id, priority)
+        self.inner.set_priority(request_id, priority)
 
     def set_policy(self, name: str, tenant_weights: Mapping[str, float] | None = None) -> None:
         """Schedule by another policy from the next step on."""
@@ -179,38 +185,78 @@ class BudgetedEngine:
         """Let a held request go on; unknown ones are ignored."""
         self._hold(request_id, False)
 
+    def fail(self, request_id: str, error: LingOSError) -> None:
+        """End a request that the engine has in an error; unknown ones are ignored."""
+        self.inner.fail(request_id, error)
+
     def _hold(self, request_id: str, is_held: bool) -> None:
-        # One that has its model, but did not reach the engine yet, takes it along.
         request = self._requests.get(request_id)
-        if isinstance(request, Generate):
-            self._requests[request_id] = replace(request, is_paused=is_held)
         if claim := self.keeper.claims.get(request_id):
             claim.is_held = is_held
             self.keeper.pump()
-        elif is_held:
+        if not isinstance(request, Generate) or request.is_paused == is_held:
+            return
+        # One that has its model, but did not reach the engine yet, takes it along.
+        request = self._requests[request_id] = replace(request, is_paused=is_held)
+        if claim or request_id in self._returns:
+            return  # it goes on when it has its model
+        if is_held:
             self.inner.pause(request_id)
-        else:
+            self.keeper.hold(request_id, request.model, is_held=True)
+        elif self.keeper.weights.is_used_by(request.model, request_id):
+            self.keeper.hold(request_id, request.model, is_held=False)
             self.inner.resume(request_id)
+        else:
+            self._returns[request_id] = asyncio.create_task(self._return(request))
+
+    async def _return(self, request: Generate) -> None:
+        """Have a request go on whose model left while it was stopped."""
+        request_id, model = request.request_id, request.model
+        try:
+            await self.keeper.acquire(
+                request_id, model, tenant=request.tenant, priority=request.priority
+            )
+        except LingOSError as error:
+            self.inner.fail(request_id, error)
+        else:
+            if self._is_stopped(request_id):  # once more, since it was granted
+                self.keeper.hold(request_id, model, is_held=True)
+            else:
+                self.inner.resume(request_id)
+        finally:
+            self._returns.pop(request_id, None)
+
+    def _is_stopped(self, request_id: str) -> bool:
+        request = self._requests.get(request_id)
+        return isinstance(request, Generate) and request.is_paused
 
     @asynccontextmanager
-    async def _using(self, request: Generate | Embed) -> AsyncIterator[float]:
-        """While the block runs the request's model is in memory; gives the seconds it waited."""
+    async def _using(
+        self, request: Generate | Embed, *, is_branch: bool = False
+    ) -> AsyncIterator[float]:
+        """While the block runs the request's model is in memory, save while it is stopped.
+
+        Gives the seconds it waited. A branch goes at once, past all who wait, if it can.
+        """
         request_id, model = request.request_id, request.model
         began_s = self._clock()
         await self._up()
         self._check_new(request_id)
         self._requests[request_id] = request
         try:
-            await self.keeper.acquire(
-                request_id,
-                model,
-                tenant=request.tenant,
-                priority=request.priority,
-                is_held=isinstance(request, Generate) and request.is_paused,
-            )
+            if not (is_branch and self.keeper.join(request_id, model)):
+                await self.keeper.acquire(
+                    request_id,
+                    model,
+                    tenant=request.tenant,
+                    priority=request.priority,
+                    is_held=self._is_stopped(request_id),
+                )
             try:
                 yield self._clock() - began_s
             finally:
+                if returning := self._returns.pop(request_id, None):
+                    returning.cancel()
                 self.keeper.release(request_id, model)
         finally:
             del self._requests[request_id]
@@ -228,6 +274,8 @@ class BudgetedEngine:
         """The request as it is after the wait."""
         latest = self._requests[request.request_id]
         assert isinstance(latest, Generate)
+        if request.request_id in self._returns:
+            latest = replace(latest, is_paused=True)  # until it has its model again
         if latest.deadline_s is None:
             return latest
         return replace(latest, deadline_s=latest.deadline_s - waited_s)
@@ -241,18 +289,10 @@ class BudgetedEngine:
 
     @property
     def stats(self) -> EngineStats:
-        """The newest statistics, with the requests that wait for their model."""
-        stats = self.inner.stats
-        claims = self.keeper.claims
-        if not len(claims):
-            return stats
-        places, now_s = claims_line(claims), self._clock()
-        waiting = tuple(
-            _waiting_stats(claim, self._requests[claim.id], places[claim.id], now_s)
-            for claim in claims
-            if claim.id in self._requests
+        """The newest statistics, with the requests that the engine does not have."""
+        return with_absent(
+            self.inner.stats, self._requests, self.keeper.claims, now_s=self._clock()
         )
-        return replace(stats, sequences=stats.sequences + waiting)
 
     @property
     def device(self) -> DeviceInfo | None:
@@ -270,47 +310,6 @@ class BudgetedEngine:
         return self.inner.restarts
 
 
-def with_waited(output: SequenceOutput, waited_s: float) -> SequenceOutput:
-    """An output whose usage, if it has one, counts the time that the request waited before."""
-    usage = output.usage
-    if usage is None:
-        return output
-    first_s = usage.first_token_s
-    usage = replace(
-        usage,
-        queue_s=usage.queue_s + waited_s,
-        first_token_s=None if first_s is None else first_s + waited_s,
-        total_s=usage.total_s + waited_s,
-    )
-    return replace(output, usage=usage)
-
-
 def _unknown(dtype: str) -> Footprint:  # noqa: ARG001 - as `Estimate` has it
     """Of a model about which nothing was told; the engine will find out."""
     return Footprint(0, 0, 0)
-
-
-def _waiting_stats(
-    claim: Claim, request: Generate | Embed, position: int, now_s: float
-) -> SequenceStats:
-    prompt = request.prompt_ids if isinstance(request, Generate) else sum(request.inputs, ())
-    return SequenceStats(
-        request_id=claim.id,
-        choice=0,
-        pid=request.pid,
-        model=claim.model,
-        state="paused" if claim.is_held else "waiting",
-        priority=claim.priority,
-        queue_position=position,
-        prompt_tokens=len(prompt),
-        computed_tokens=0,
-        output_tokens=0,
-        cached_tokens=0,
-        pages=0,
-        kv_bytes=0,
-        waited_s=now_s - claim.arrival_s,
-        running_s=0.0,
-        first_token_s=None,
-        tokens_per_s=0.0,
-        preemptions=0,
-    )

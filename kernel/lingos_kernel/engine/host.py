@@ -220,7 +220,10 @@ class EngineHost:
         return await asyncio.shield(loading.done)
 
     async def unload(self, name: str) -> None:
-        """Free an idle model; raises `UnknownModel`, or `ModelInUse` while something uses it."""
+        """Free an idle model; raises `UnknownModel`, or `ModelInUse` while something uses it.
+
+        Paused requests do not use it: they go on from their tokens once it is loaded again.
+        """
         self._life.admit()
         await self._life.wait_until_up()
         if name not in self._workload.models:
@@ -231,6 +234,8 @@ class EngineHost:
             done = asyncio.get_running_loop().create_future()
             done.add_done_callback(lambda done: done.cancelled() or done.exception())
             self._unloads[name] = done
+            for request_id in self._workload.withdraw(name):
+                self._life.send(Cancel(request_id))
             self._life.send(UnloadModel(name=name))
         await asyncio.shield(self._unloads[name])
 
@@ -350,6 +355,12 @@ class EngineHost:
     def resume(self, request_id: str) -> None:
         """Let a held request go on; unknown ones are ignored."""
         self._hold(request_id, False)
+
+    def fail(self, request_id: str, error: LingOSError) -> None:
+        """End a request in an error; unknown ones are ignored."""
+        if work := self._workload.get(request_id):
+            self._abandon(work)
+            work.fail(error)
 
     def _hold(self, request_id: str, is_held: bool) -> None:
         work = self._workload.generation(request_id)

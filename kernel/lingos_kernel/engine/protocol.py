@@ -17,6 +17,7 @@ from lingos_kernel.engine.messages import (
     SamplingParams,
     SequenceOutput,
 )
+from lingos_kernel.errors import LingOSError
 
 
 class Engine(Protocol):
@@ -37,7 +38,10 @@ class Engine(Protocol):
         """Make a model ready; at once when it already is. Raises `ModelError`, `OutOfMemory`."""
 
     async def unload(self, name: str) -> None:
-        """Free an idle model; raises `UnknownModel`, or `ModelInUse` while something uses it."""
+        """Free an idle model; raises `UnknownModel`, or `ModelInUse` while something uses it.
+
+        Paused requests do not use it: they go on from their tokens once it is loaded again.
+        """
 
     def generate(self, request: Generate) -> AsyncGenerator[SequenceOutput, None]:
         """Stream the outputs of a request until every choice has a finish_reason.
@@ -80,7 +84,10 @@ class Engine(Protocol):
         """Hold a request at the next token boundary; unknown ones are ignored."""
 
     def resume(self, request_id: str) -> None:
-        """Let a held request go on; unknown ones are ignored."""
+        """Let a held request go on; unknown ones are ignored. Its model is to be loaded."""
+
+    def fail(self, request_id: str, error: LingOSError) -> None:
+        """End a request in an error; unknown ones are ignored."""
 
     @property
     def models(self) -> dict[str, ModelLoaded]:

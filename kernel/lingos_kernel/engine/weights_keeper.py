@@ -149,10 +149,18 @@ class WeightsKeeper:
         finally:
             self._granted.pop(user, None)
 
-    def use(self, user: str, model: str) -> None:
-        """Use a model that is in use already."""
-        if model in self.weights.residents:  # else the engine lost it, and its requests end
-            self.weights.use(model, user, self.clock())
+    def join(self, user: str, model: str) -> bool:
+        """Use a model at once, past all who wait, if it is there."""
+        resident = self.weights.residents.get(model)
+        if resident is None or resident.status != "ready":
+            return False
+        self.weights.use(model, user, self.clock())
+        return True
+
+    def hold(self, user: str, model: str, *, is_held: bool) -> None:
+        """A user is stopped, or goes on: while all are stopped, others may have the room."""
+        self.weights.hold(model, user, self.clock(), is_held=is_held)
+        self.pump()
 
     def release(self, user: str, model: str) -> None:
         """The user has ended."""
@@ -169,7 +177,10 @@ class WeightsKeeper:
         if resident is None:
             raise UnknownModel(f"the model {name} is not loaded", hint="see the loaded models")
         if resident.users or self.claims.of(name):
-            raise ModelInUse(f"the model {name} has requests", hint="wait for them, or end them")
+            raise ModelInUse(
+                f"the model {name} has requests, perhaps stopped ones",
+                hint="wait for them, or end them",
+            )
         if self.weights.is_kept(name, self.clock()):
             raise ModelInUse(
                 f"the model {name} is pinned or reserved",

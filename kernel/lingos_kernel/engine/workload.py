@@ -42,8 +42,17 @@ class Workload:
         return work if isinstance(work, Generation) else None
 
     def uses(self, model: str) -> bool:
-        """Whether a request in flight uses the model."""
-        return any(work.model == model for work in self._work.values())
+        """Whether a request in flight uses the model; one that is paused can do without."""
+        return any(work.model == model and not work.is_held for work in self._work.values())
+
+    def withdraw(self, model: str) -> list[str]:
+        """Paused requests of a model that is to leave, for the engine to forget.
+
+        They are sent again, with the tokens they have, when they go on.
+        """
+        sent = [work for work in self._work.values() if work.model == model and work.is_sent]
+        _set_sent(sent, False)
+        return [work.request_id for work in sent]
 
     def spec(self, model: str) -> ModelSpec | None:
         """How a model that is ready, or about to be, was asked for."""
@@ -72,11 +81,14 @@ class Workload:
             loading.succeed(loaded)
 
     def on_load_failed(self, name: str, error: LingOSError) -> None:
-        """A model cannot be loaded, or not again: its requests end in the same error."""
+        """A model cannot be loaded, or not again: its requests end in the same error.
+
+        Paused ones do not: the model may be there when they go on.
+        """
         if loading := self._loads.pop(name, None):
             loading.fail(error)
         self.on_unloaded(name)
-        for work in [work for work in self._work.values() if work.model == name]:
+        for work in [w for w in self._work.values() if w.model == name and not w.is_held]:
             self._fail(work, error)
 
     def on_unloaded(self, name: str) -> None:

@@ -1,7 +1,8 @@
 """Which models are in memory, and who gives way to another: pure decisions on one budget.
 
 The budget M covers weights and KV pools of all models together. Who is in use is never put out;
-of the idle ones the least recently used goes first, but not who is pinned or reserved.
+of the idle ones the least recently used goes first, but not who is pinned or reserved. A model that
+has stopped requests only is idle, too: they go on from their tokens once they are continued.
 """
 
 from __future__ import annotations
@@ -28,11 +29,13 @@ class Resident:
     last_used_s: float
     users: set[str] = field(default_factory=set)
     """Requests that use it."""
+    held: set[str] = field(default_factory=set)
+    """Those of the users that are stopped: they do not keep it in memory."""
 
     @property
     def is_idle(self) -> bool:
         """Whether it could be unloaded now."""
-        return self.status == "ready" and not self.users
+        return self.status == "ready" and self.users <= self.held
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +119,27 @@ class Weights:
         resident = self.residents[name]
         assert resident.status == "ready"
         resident.users.add(user)
+        resident.held.discard(user)
         resident.last_used_s = now_s
+
+    def is_used_by(self, name: str, user: str) -> bool:
+        """Whether a request has its model, which is not about to leave."""
+        resident = self.residents.get(name)
+        return resident is not None and resident.status == "ready" and user in resident.users
+
+    def hold(self, name: str, user: str, now_s: float, *, is_held: bool) -> None:
+        """A request that uses a model is stopped, or goes on; others are ignored."""
+        if self.is_used_by(name, user):
+            resident = self.residents[name]
+            (resident.held.add if is_held else resident.held.discard)(user)
+            resident.last_used_s = now_s
 
     def leave(self, name: str, user: str, now_s: float) -> None:
         """The request has ended; nothing happens when its model is gone."""
         resident = self.residents.get(name)
         if resident and user in resident.users:
             resident.users.discard(user)
+            resident.held.discard(user)
             resident.last_used_s = now_s
 
     # Wishes
@@ -218,13 +235,16 @@ class Weights:
     def _victims(
         self, wanted_bytes: int, tenant: str, now_s: float, leaving: list[str]
     ) -> list[str]:
-        """Who must go: idle ones first, the least recently used first; [] if none help."""
+        """Who must go: idle ones first, then those with stopped requests only; [] if none help.
+
+        Of equals the least recently used goes first.
+        """
         movable = [
             r
             for r in self.residents.values()
             if r.status == "ready" and not self.is_kept(r.name, now_s)
         ]
-        movable.sort(key=lambda r: (not r.is_idle, r.last_used_s))
+        movable.sort(key=lambda r: (not r.is_idle, bool(r.users), r.last_used_s))
         gone = list(leaving)
         for resident in movable:
             before = self.free_for(tenant, now_s, gone)

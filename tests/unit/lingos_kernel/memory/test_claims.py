@@ -177,6 +177,22 @@ def test_a_paused_request_wants_nothing() -> None:
     assert room.decide() == ["unload a", "load b", "grant b"]
 
 
+def test_a_stopped_request_holds_up_nobody() -> None:
+    """Its model leaves when another needs the room; then it asks again, as anybody."""
+    room = Room(a=60, b=60)
+    room.ask("a1", "a")
+    room.decide()
+    room.ask("b", "b")
+    assert room.decide() == []
+    room.weights.hold("a", "a1", 1.0, is_held=True)
+    assert room.decide() == ["unload a", "load b", "grant b"]
+    assert not room.weights.is_used_by("a", "a1")
+    room.ask("a1", "a")
+    assert room.decide() == []
+    room.end("b")
+    assert room.decide() == ["unload b", "load a", "grant a1"]
+
+
 def test_places_in_line_are_counted_for_each_model() -> None:
     """The next one is at place 0."""
     room = Room(a=60, b=60)
@@ -199,6 +215,7 @@ class Machine(RuleBasedStateMachine):
         self.loading: dict[str, int] = {}
         self.leaving: set[str] = set()
         self.using: dict[str, Claim] = {}
+        self.stopped: set[str] = set()
         self.count = 0
 
     @rule(model=NAMES, priority=st.integers(-2, 2))
@@ -213,7 +230,23 @@ class Machine(RuleBasedStateMachine):
     def end(self, data: st.DataObject) -> None:
         """A request ends."""
         claim = self.using.pop(data.draw(st.sampled_from(sorted(self.using))))
+        self.stopped.discard(claim.id)
         self.weights.leave(claim.model, claim.id, self.room.now_s)
+        self.decide()
+
+    @precondition(lambda self: self.using)
+    @rule(data=st.data())
+    def stop_or_continue(self, data: st.DataObject) -> None:
+        """A request that uses a model is stopped, or goes on; without its model it asks again."""
+        claim = self.using[data.draw(st.sampled_from(sorted(self.using)))]
+        self.stopped ^= {claim.id}
+        is_stopped = claim.id in self.stopped
+        if is_stopped or self.weights.is_used_by(claim.model, claim.id):
+            now_s = self.room.now_s
+            self.weights.hold(claim.model, claim.id, now_s, is_held=is_stopped)
+        else:
+            del self.using[claim.id]
+            self.room.ask(claim.id, claim.model, priority=claim.priority)
         self.decide()
 
     @precondition(lambda self: len(self.claims))
@@ -284,7 +317,8 @@ class Machine(RuleBasedStateMachine):
                     self.loading[model] = room_bytes
                 case Unload(model):
                     assert model not in self.weights.pinned
-                    assert not any(claim.model == model for claim in self.using.values())
+                    users = [claim.id for claim in self.using.values() if claim.model == model]
+                    assert self.stopped.issuperset(users)
                     self.leaving.add(model)
 
     @invariant()
@@ -294,14 +328,18 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def the_books_agree(self) -> None:
-        """Every user is a request that runs."""
-        users = [user for r in self.weights.residents.values() for user in r.users]
-        assert sorted(users) == sorted(self.using)
+        """Every user is a request that runs, or was stopped; who was, may have lost its model."""
+        residents = [r for r in self.weights.residents.values() if r.status == "ready"]
+        users = {user for r in residents for user in r.users}
+        assert users <= set(self.using)
+        assert set(self.using) - users <= self.stopped
+        for resident in residents:
+            assert resident.held == resident.users & self.stopped
 
     @invariant()
     def nobody_waits_for_nothing(self) -> None:
         """With nothing in use and nothing on the way, only paused requests wait."""
-        if not self.using and not self.loading and not self.leaving:
+        if self.stopped.issuperset(self.using) and not self.loading and not self.leaving:
             assert all(claim.is_held for claim in self.claims)
 
     def teardown(self) -> None:
@@ -319,7 +357,7 @@ class Machine(RuleBasedStateMachine):
                 self.weights.on_gone(name)
             for claim in self.using.values():
                 self.weights.leave(claim.model, claim.id, self.room.now_s)
-            self.loading, self.leaving, self.using = {}, set(), {}
+            self.loading, self.leaving, self.using, self.stopped = {}, set(), {}, set()
         raise AssertionError("somebody waits for ever")
 
 

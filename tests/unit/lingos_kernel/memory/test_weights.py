@@ -48,6 +48,23 @@ def test_a_model_in_use_is_waited_for() -> None:
     assert made.make_room("c", 70, "", 9.0) == Evict(("a",))
 
 
+def test_a_model_with_stopped_requests_alone_can_go_after_the_idle_ones() -> None:
+    """One that goes on, or ends, keeps or frees it as ever."""
+    made = weights(a=45, b=45)
+    made.use("a", "r", 5.0)
+    made.hold("a", "r", 5.5, is_held=True)
+    made.use("b", "s", 6.0)
+    made.leave("b", "s", 7.0)
+    assert made.make_room("c", 50, "", 9.0) == Evict(("b",))
+    assert made.make_room("c", 90, "", 9.0) == Evict(("b", "a"))
+    made.hold("a", "r", 8.0, is_held=False)
+    assert made.make_room("c", 90, "", 9.0) == Wait(("b", "a"), is_certain=False)
+    made.hold("a", "stranger", 8.0, is_held=True)
+    made.hold("a", "r", 8.0, is_held=True)
+    made.leave("a", "r", 8.5)
+    assert made.residents["a"].held == set()
+
+
 def test_what_is_on_its_way_in_or_out_is_waited_for() -> None:
     """Nothing else is put out meanwhile."""
     made = weights(a=60, b=30)
