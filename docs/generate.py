@@ -15,9 +15,9 @@ from pathlib import Path
 import click
 
 from lingos_kernel.syscalls.spec import SyscallInfo
+from lingos_shell.command_line import cli
 from lingos_shell.language.builtin import BUILT_IN, described, summary_of
 from lingos_shell.language.help import LANGUAGE, sections, usage
-from lingos_shell.main import cli
 from lingos_shell.registry import COMMANDS, WORDS
 from lingos_shell.repl.keys import KEYS
 from lingos_shell.syscall_help import argument_rows, facts_line, usage_line

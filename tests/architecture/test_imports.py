@@ -59,3 +59,13 @@ def test_the_kernels_face_is_light() -> None:
     """Programs may import the kernel's public names without paying for the engine."""
     loaded = loaded_by("import lingos_kernel, lingos_shell.main; lingos_kernel.syscall")
     assert loaded & set(HEAVY) == set()
+
+
+def test_the_first_frame_loads_only_what_it_draws_with() -> None:
+    """Before something is on the screen: no command line, no Markdown, no client, no engine."""
+    loaded = loaded_by(
+        "import lingos_shell.main, lingos_shell.tui.start, lingos_shell.tui.app,"
+        " lingos_shell.tui.main_screen"
+    )
+    assert "textual" in loaded
+    assert loaded & {*HEAVY, "click", "markdown_it", "pygments", "pydantic", "httpx"} == set()

@@ -16,10 +16,11 @@ from lingos_kernel.syscalls.spec import SyscallInfo
 from lingos_shell.arguments import parse_arguments
 from lingos_shell.calls import follow, ignore
 from lingos_shell.commands.options import timeout_option
+from lingos_shell.common_options import common_options
 from lingos_shell.completion import complete_syscalls
 from lingos_shell.generation import AnswerPrinter
 from lingos_shell.inputs import json_object, read_text, require_unicode
-from lingos_shell.invocation import Invocation, common_options
+from lingos_shell.invocation import Invocation
 from lingos_shell.output import is_terminal, narrate, write_json, write_json_line, write_line
 from lingos_shell.syscall_help import find_syscall, help_text
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lingos_shell.invocation import Invocation, common_options
+from lingos_shell.common_options import common_options
+from lingos_shell.invocation import Invocation
 from lingos_shell.output import narrate, write_json, write_line, write_table
 from lingos_shell.tables import plain_table
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lingos_kernel.errors import ConfigError, LingOSError
+from lingos_shell.common_options import common_options
 from lingos_shell.doctor import kernel, machine, software
 from lingos_shell.doctor.finding import Finding, fail, ok, warn
-from lingos_shell.invocation import Invocation, common_options
+from lingos_shell.invocation import Invocation
 from lingos_shell.output import write_json, write_line
 
 if TYPE_CHECKING:

@@ -11,9 +11,10 @@ import click
 from lingos_kernel.client.protocol import KernelClient
 from lingos_shell.arguments import parse_arguments
 from lingos_shell.commands.call import ask_person, result_text
+from lingos_shell.common_options import common_options
 from lingos_shell.completion import complete_syscalls
 from lingos_shell.inputs import read_text
-from lingos_shell.invocation import Invocation, common_options
+from lingos_shell.invocation import Invocation
 from lingos_shell.output import write_json, write_line, write_table
 from lingos_shell.syscall_help import find_syscall
 from lingos_shell.tables import plain_table

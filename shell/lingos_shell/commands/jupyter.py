@@ -7,7 +7,8 @@ from importlib.util import find_spec
 import click
 
 from lingos_kernel.errors import ConfigError, InvalidArguments
-from lingos_shell.invocation import Invocation, common_options
+from lingos_shell.common_options import common_options
+from lingos_shell.invocation import Invocation
 from lingos_shell.output import write_json, write_line
 
 

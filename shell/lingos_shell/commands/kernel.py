@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import click
 
 from lingos_kernel.errors import KernelUnavailable
-from lingos_shell.invocation import Invocation, common_options
+from lingos_shell.common_options import common_options
+from lingos_shell.invocation import Invocation
 from lingos_shell.output import narrate, write, write_json, write_line
 from lingos_shell.units import duration_text
 

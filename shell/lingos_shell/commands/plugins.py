@@ -10,7 +10,8 @@ import click
 
 from lingos_kernel.client.protocol import KernelClient
 from lingos_kernel.errors import KernelUnavailable
-from lingos_shell.invocation import Invocation, common_options
+from lingos_shell.common_options import common_options
+from lingos_shell.invocation import Invocation
 from lingos_shell.output import write_json, write_table
 from lingos_shell.tables import plain_table
 from lingos_shell.units import duration_text

@@ -6,8 +6,9 @@ import click
 
 from lingos_kernel.client.protocol import KernelClient
 from lingos_kernel.errors import InvalidArguments
+from lingos_shell.common_options import common_options
 from lingos_shell.completion import complete_pids
-from lingos_shell.invocation import Invocation, common_options
+from lingos_shell.invocation import Invocation
 from lingos_shell.output import write_json, write_line, write_table
 from lingos_shell.process_table import Process, process_table
 

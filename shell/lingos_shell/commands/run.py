@@ -11,9 +11,10 @@ from lingos_kernel.errors import EmptyPrompt
 from lingos_shell.calls import follow
 from lingos_shell.commands.options import chat_options, chat_options_from, timeout_option
 from lingos_shell.commands.script import run_script, script_name
+from lingos_shell.common_options import common_options
 from lingos_shell.generation import AnswerPrinter, ChatOptions, choices_text, warn_if_cut
 from lingos_shell.inputs import piped_input, require_unicode
-from lingos_shell.invocation import Invocation, common_options
+from lingos_shell.invocation import Invocation
 from lingos_shell.output import write_json, write_line
 
 

@@ -9,8 +9,9 @@ import click
 
 from lingos_kernel.client.protocol import KernelClient
 from lingos_shell.commands.options import chat_options, chat_options_from
+from lingos_shell.common_options import common_options
 from lingos_shell.generation import ChatOptions
-from lingos_shell.invocation import Invocation, common_options
+from lingos_shell.invocation import Invocation
 from lingos_shell.runner import run_interruptible
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ import click
 
 from lingos_kernel.client.protocol import KernelClient
 from lingos_kernel.syscalls.spec import SyscallInfo
+from lingos_shell.common_options import common_options
 from lingos_shell.completion import complete_syscalls
-from lingos_shell.invocation import Invocation, common_options
+from lingos_shell.invocation import Invocation
 from lingos_shell.output import write_json, write_line, write_table
 from lingos_shell.syscall_help import find_syscall, help_text
 from lingos_shell.tables import plain_table

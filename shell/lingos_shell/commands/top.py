@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from lingos_kernel.client.protocol import KernelClient
-from lingos_shell.invocation import Invocation, common_options
+from lingos_shell.common_options import common_options
+from lingos_shell.invocation import Invocation
 from lingos_shell.output import is_screen, write_json, write_json_line, write_table
 
 if TYPE_CHECKING:

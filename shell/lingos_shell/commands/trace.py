@@ -8,8 +8,9 @@ import click
 
 from lingos_kernel.client.protocol import KernelClient
 from lingos_shell.calls import follow
+from lingos_shell.common_options import common_options
 from lingos_shell.completion import complete_pids
-from lingos_shell.invocation import Invocation, common_options
+from lingos_shell.invocation import Invocation
 from lingos_shell.output import write_json_line, write_line
 from lingos_shell.tables import printable
 from lingos_shell.units import bytes_text, duration_text

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from lingos_shell.invocation import Invocation, common_options
+from lingos_shell.common_options import common_options
+from lingos_shell.invocation import Invocation
 
 
 @click.command("web")

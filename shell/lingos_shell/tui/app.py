@@ -12,6 +12,7 @@ from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 
+from lingos_shell.tui.lines import COMPONENTS
 from lingos_shell.tui.link import PERIOD_S, Connect, KernelLink, LinkStatus
 from lingos_shell.tui.registry import MAIN, SCREENS, TOP, ScreenEntry
 from lingos_shell.tui.scheduler.model import SchedulerModel
@@ -35,6 +36,7 @@ class LingOSApp(App[None]):
     ENABLE_COMMAND_PALETTE = True
     COMMAND_PALETTE_BINDING = "ctrl+p"
     CSS = ROLE_CSS + DIALOG_CSS
+    COMPONENT_CLASSES: ClassVar[set[str]] = set(COMPONENTS)
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f1", "help", "help", id="app.help", tooltip="The keys that work here"),
         *(
@@ -60,6 +62,7 @@ class LingOSApp(App[None]):
         period_s: float = PERIOD_S,
         load_panes: Callable[[], Mapping[str, PaneFactory]] = dict,
         state_dir: Path | None = None,
+        on_first_frame: Callable[[], None] | None = None,
     ) -> None:
         """`keys`: other keys by the id of what they do (`{"app.quit": "ctrl+x"}`).
 
@@ -71,6 +74,7 @@ class LingOSApp(App[None]):
         self.state_dir = state_dir
         self.scheduler = SchedulerModel()
         self._load_panes = load_panes
+        self._on_first_frame = on_first_frame
         self._restarts_told = 0
         self.plugin_panes: dict[str, PaneFactory] = {}
         """Those that were found, by name."""
@@ -106,6 +110,8 @@ class LingOSApp(App[None]):
 
     def on_mount(self) -> None:
         """The kernel is sought once the first frame is painted."""
+        if self._on_first_frame is not None:
+            self.call_after_refresh(self._on_first_frame)
         self.call_after_refresh(self.keep_attached)
         self.call_after_refresh(self.find_plugin_panes)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from rich.segment import Segment
 from rich.style import Style
@@ -15,10 +15,12 @@ from textual.widget import Widget
 from lingos_shell.tui.spans import ROLES, Line, plain
 
 COMPONENTS = frozenset({*(f"role--{role}" for role in ROLES), "role--cursor", "role--head"})
+"""Component classes of the app: each widget that had them, too, would cost the start a
+twentieth of its time."""
 
 
 class RoleStyles:
-    """The Rich style of each role on one widget, looked up once per theme."""
+    """The Rich style of each role on one widget's background, looked up once per theme."""
 
     def __init__(self, widget: Widget) -> None:
         self._widget = widget
@@ -27,7 +29,12 @@ class RoleStyles:
     def __getitem__(self, role: str) -> Style:
         style = self._styles.get(role)
         if style is None:
-            style = self._widget.get_component_rich_style(f"role--{role}")
+            styles = self._widget.app.get_component_styles(f"role--{role}")
+            _, behind = self._widget.background_colors
+            ground = behind + styles.background
+            style = styles.text_style + Style.from_color(
+                (ground + styles.color).rich_color, ground.rich_color
+            )
             self._styles[role] = style
         return style
 
@@ -39,7 +46,6 @@ class RoleStyles:
 class SpanLines(Widget):
     """A few lines of spans, made anew for each width by `show`'s function."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = set(COMPONENTS)
     DEFAULT_CSS = "SpanLines { height: auto; width: 1fr; }"
 
     def __init__(self, **widget: Any) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from lingos_kernel.errors import ConfigError
 from lingos_kernel.names import did_you_mean
 from lingos_shell.invocation import Invocation
+from lingos_shell.tui import collector
 
 if TYPE_CHECKING:
     from lingos_kernel.client.protocol import KernelClient
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 def start(invocation: Invocation, *, is_readonly: bool = False) -> None:
     """Run the whole interface until the person leaves; a kernel is started if none runs."""
+    collector.hold()
     from lingos_shell.tui.app import LingOSApp
 
     _run(LingOSApp, invocation, is_readonly=is_readonly, may_start=True, period_s=None)
@@ -27,6 +29,7 @@ def start_top(
     invocation: Invocation, *, is_readonly: bool = False, period_s: float | None = None
 ) -> None:
     """Run `lingos top`; it waits for a kernel and starts none."""
+    collector.hold()
     from lingos_shell.tui.app import TopApp
 
     _run(TopApp, invocation, is_readonly=is_readonly, may_start=False, period_s=period_s)
@@ -72,6 +75,7 @@ def _run(
         period_s=period_s or PERIOD_S,
         load_panes=load_panes,
         state_dir=config.paths.state_dir,
+        on_first_frame=collector.resume,
     )
     app.run()
     if app.return_code:

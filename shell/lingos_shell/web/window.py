@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from lingos_shell.invocation import Invocation, settings_option
+from lingos_shell.common_options import settings_option
+from lingos_shell.invocation import Invocation
 
 
 @click.command()

@@ -14,8 +14,8 @@ import pytest
 from lingos_kernel.errors import KernelUnavailable, LingOSError, UnknownSyscall, to_wire
 from lingos_kernel.syscalls.events import Accepted, AnyEvent, Failure, Item, Result
 from lingos_kernel.syscalls.spec import SyscallInfo
+from lingos_shell.command_line import execute
 from lingos_shell.invocation import Invocation
-from lingos_shell.main import execute
 
 Answer = Callable[..., Any]
 USAGE = {

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from click.shell_completion import ShellComplete
 
+from lingos_shell.command_line import cli
 from lingos_shell.invocation import Invocation
-from lingos_shell.main import cli
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from lingos_shell.tables import plain_table, printable
 CLOSED = """
 import sys
 from lingos_shell.invocation import Invocation
-from lingos_shell.main import execute
+from lingos_shell.command_line import execute
 import lingos_shell.commands.config as config
 from lingos_shell.output import write_line
 

@@ -15,7 +15,7 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from lingos_shell.tui.lines import COMPONENTS, RoleStyles
+from lingos_shell.tui.lines import RoleStyles
 from lingos_shell.tui.scheduler.arrange import Placed, TableState
 from lingos_shell.tui.scheduler.columns import GAP, Layout, Section, cells, lay_out
 from lingos_shell.tui.spans import Span, fit
@@ -31,7 +31,6 @@ class Grid(ScrollView, can_focus=True):
 
     HELP_TITLE = "The table"
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = set(COMPONENTS)
     DEFAULT_CSS = """
     Grid { height: 1fr; overflow-x: hidden; scrollbar-size-vertical: 1; scrollbar-gutter: stable; }
     """
