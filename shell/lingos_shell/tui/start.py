@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lingos_kernel.errors import ConfigError
 from lingos_kernel.names import did_you_mean
 from lingos_shell.invocation import Invocation
-from lingos_shell.tui import collector
+from lingos_shell.tui import alt_keys, collector
 
 if TYPE_CHECKING:
     from lingos_kernel.client.protocol import KernelClient
@@ -77,6 +77,7 @@ def _run(
         state_dir=config.paths.state_dir,
         on_first_frame=collector.resume,
     )
+    alt_keys.teach()
     app.run()
     if app.return_code:
         sys.exit(app.return_code)
