@@ -14,7 +14,7 @@ from textual.binding import Binding, BindingType
 
 from lingos_shell.tui.lines import COMPONENTS
 from lingos_shell.tui.link import PERIOD_S, Connect, KernelLink, LinkStatus
-from lingos_shell.tui.registry import MAIN, SCREENS, TOP, ScreenEntry
+from lingos_shell.tui.registry import MAIN, SCREENS, TOP, ScreenEntry, ShowsSnapshots
 from lingos_shell.tui.scheduler.model import SchedulerModel
 from lingos_shell.tui.themes import DEFAULT_THEME, DIALOG_CSS, ROLE_CSS, THEMES, VARIABLES
 
@@ -151,17 +151,8 @@ class LingOSApp(App[None]):
 
     def draw(self) -> None:
         """Draw what the scheduler shows on the open screen."""
-        from lingos_shell.tui.scheduler.pane import SchedulerPane
-        from lingos_shell.tui.screens.base import RoomScreen
-        from lingos_shell.tui.sessions.tabs import SessionTabs
-
         self._draw_title()
-        for tabs in self.screen.query(SessionTabs):
-            tabs.draw(self.scheduler.latest)
-        for pane in self.screen.query(SchedulerPane):
-            if pane.display:
-                pane.redraw()
-        if isinstance(self.screen, RoomScreen):
+        if isinstance(self.screen, ShowsSnapshots):
             self.screen.redraw()
 
     def on_title_bar_ready(self) -> None:
@@ -172,10 +163,11 @@ class LingOSApp(App[None]):
         from lingos_shell.tui.title import TitleBar, title_line
 
         note = "read-only" if self.is_readonly else ""
-        for bar in self.screen.query(TitleBar):
-            bar.show(
-                lambda width: [title_line(self.link.status, self.scheduler.latest, note, width)]
-            )
+        for bar in self.screen.children:  # at the top: no search through long conversations
+            if isinstance(bar, TitleBar):
+                bar.show(
+                    lambda width: [title_line(self.link.status, self.scheduler.latest, note, width)]
+                )
 
     # Screens
 

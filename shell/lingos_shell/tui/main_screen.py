@@ -51,14 +51,22 @@ class MainScreen(Screen[None]):
     def __init__(self, host: LingOSApp) -> None:
         super().__init__()
         self._host = host
+        self._sessions = SessionTabs(host, state_dir=host.state_dir, id="sessions")
+        self._pane = SchedulerPane(host.scheduler, id="pane")
 
     def compose(self) -> ComposeResult:
         """Title, body, keys."""
         yield TitleBar(id="title")
         with Container(id="body"):
-            yield SessionTabs(self._host, state_dir=self._host.state_dir, id="sessions")
-            yield SchedulerPane(self._host.scheduler, id="pane")
+            yield self._sessions
+            yield self._pane
         yield KeyBar(id="keys")
+
+    def redraw(self) -> None:
+        """A new snapshot has come."""
+        self._sessions.draw(self._host.scheduler.latest)
+        if self._pane.display:
+            self._pane.redraw()
 
     def on_resize(self, event: events.Resize) -> None:
         """Narrow: the pane goes below."""
@@ -67,12 +75,12 @@ class MainScreen(Screen[None]):
     def action_pane(self, action: str) -> None:
         """Do one of the pane's actions, though keys go to the prompt."""
         name, _, rest = action.partition("(")
-        handler = getattr(self.query_one(SchedulerPane), f"action_{name}")
+        handler = getattr(self._pane, f"action_{name}")
         handler(*([int(rest.rstrip(")"))] if rest else []))
 
     async def action_sessions(self, action: str) -> None:
         """Do one of the sessions' actions, wherever the keyboard is."""
-        await self.query_one(SessionTabs).run_action(action)
+        await self._sessions.run_action(action)
 
     def action_toggle_pane(self) -> None:
         """Show or hide the pane."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from textual.screen import Screen
@@ -39,6 +39,14 @@ class ScreenEntry:
         module, _, attribute = self.factory.partition(":")
         factory: Callable[[LingOSApp], Screen[Any]] = getattr(import_module(module), attribute)
         return factory(app)
+
+
+@runtime_checkable
+class ShowsSnapshots(Protocol):
+    """A screen that draws the app's last snapshot."""
+
+    def redraw(self) -> None:
+        """A new snapshot has come."""
 
 
 MAIN, TOP = "main", "top"

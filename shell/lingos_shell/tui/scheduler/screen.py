@@ -27,10 +27,14 @@ class SchedulerScreen(Screen[None]):
 
     def __init__(self, host: LingOSApp) -> None:
         super().__init__()
-        self._host = host
+        self._pane = SchedulerPane(host.scheduler, id="pane")
 
     def compose(self) -> ComposeResult:
         """Title, pane, keys."""
         yield TitleBar(id="title")
-        yield SchedulerPane(self._host.scheduler, id="pane")
+        yield self._pane
         yield KeyBar(id="keys")
+
+    def redraw(self) -> None:
+        """A new snapshot has come."""
+        self._pane.redraw()

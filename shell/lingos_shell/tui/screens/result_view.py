@@ -67,12 +67,12 @@ class ResultView(Vertical):
             await self.mount(Static(_one_line(item), markup=False))
 
     async def _write(self, text: str) -> None:
-        from textual.widgets import Markdown
+        from lingos_shell.tui.markdown import QuickMarkdown
 
         if self._stream is None:
-            markdown = Markdown()
+            markdown = QuickMarkdown()
             await self.mount(markdown)
-            self._stream = Markdown.get_stream(markdown)
+            self._stream = QuickMarkdown.get_stream(markdown)
             self._has_text = True
         await self._stream.write(text)
 

@@ -138,10 +138,10 @@ class Answer(Entry):
             self._fold.title = title
 
     async def _draw_answer(self, text: str, before: str) -> None:
-        from textual.widgets import Markdown  # the parser is dear: only with the first answer
+        from lingos_shell.tui.markdown import QuickMarkdown  # dear: only with the first answer
 
         if self._markdown is None:
-            self._markdown = Markdown(_safe(text[: self._limit]), open_links=False)
+            self._markdown = QuickMarkdown(_safe(text[: self._limit]), open_links=False)
             await self.mount(self._markdown, before="#footer" if self.query("#footer") else None)
         elif text.startswith(before):
             if more := text[len(before) : self._limit]:

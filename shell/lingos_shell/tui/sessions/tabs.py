@@ -97,6 +97,7 @@ class SessionTabs(Vertical):
         self._state_dir = state_dir
         self._clock = clock
         self._count = 0
+        self._bar = TabBar(id="session-tabs")
         self._kept = state.read(state_dir)
         self._begun = [self._make(name) for name in self._kept.names] or [self._make()]
         self._views = list(self._begun)
@@ -104,7 +105,7 @@ class SessionTabs(Vertical):
 
     def compose(self) -> ComposeResult:
         """The tabs of last time, or a new one."""
-        yield TabBar(id="session-tabs")
+        yield self._bar
         with ContentSwitcher(initial=self._views[self._front].id):
             yield from self._begun
 
@@ -193,8 +194,7 @@ class SessionTabs(Vertical):
 
     def draw(self, snapshot: Snapshot | None) -> None:
         """Draw the tabs; a snapshot tells who waits."""
-        bars = self.query(TabBar)
-        if not bars:  # the program is being left
+        if not self._bar.is_attached:  # the program is being left
             return
         tabs = [
             tab_state(
@@ -206,7 +206,7 @@ class SessionTabs(Vertical):
             )
             for number, view in enumerate(self._views)
         ]
-        bars.first().set_tabs(tabs, self._front)
+        self._bar.set_tabs(tabs, self._front)
 
     # Actions
 
