@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 from string import ascii_lowercase, digits
-from typing import Any
+from typing import Any, cast
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ def teach(table: MutableMapping[str, Any] | None = None) -> None:
     if table is None:
         from textual._ansi_sequences import ANSI_SEQUENCES_KEYS
 
-        table = ANSI_SEQUENCES_KEYS
+        table = cast("MutableMapping[str, Any]", ANSI_SEQUENCES_KEYS)
     for letter in ascii_lowercase:
         table.setdefault(f"\x1b{letter}", (AltKey(f"alt+{letter}"),))
     for digit in digits:

@@ -11,14 +11,15 @@ from lingos_shell.tui.lines import SpanLines
 from lingos_shell.tui.spans import Line, Span, fit_line, width_of
 
 KEEP = (
-    "app.help", "screen.top", "app.palette", "app.quit", "scheduler.kill", "scheduler.sort",
-    "scheduler.renice_up", "scheduler.renice_down", "scheduler.search", "scheduler.tree",
-    "scheduler.filter", "models.", "syscalls.", "plugins.", "audit.", "list.", "screen.",
+    "app.help", "screen.leave", "screen.top", "app.palette", "app.quit", "scheduler.kill",
+    "scheduler.sort", "scheduler.renice_up", "scheduler.renice_down", "scheduler.search",
+    "scheduler.tree", "scheduler.filter", "models.", "syscalls.", "plugins.", "audit.", "list.",
+    "screen.",
 )  # fmt: skip
 """When there is no room for all, those that come first here stay."""
 ORDER = (
-    "app.help", "screen.", "app.palette", "scheduler.", "models.", "syscalls.", "plugins.",
-    "audit.", "list.", "app.quit",
+    "app.help", "screen.leave", "screen.", "app.palette", "scheduler.", "models.", "syscalls.",
+    "plugins.", "audit.", "list.", "app.quit",
 )  # fmt: skip
 
 Entry = tuple[str, str, str, str]

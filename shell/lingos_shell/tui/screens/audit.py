@@ -85,21 +85,22 @@ class AuditScreen(RoomScreen):
 
     # Following
 
-    @work(group="audit")
+    @work(group="audit", exclusive=True)
     async def _follow_audit(self) -> None:
-        await self._follow("audit", "audit.tail")
+        left_out = [] if self._shows_pictures else [PICTURES]
+        await self._follow("audit", "audit.tail", without=left_out)
 
     @work(group="log")
     async def _follow_log(self) -> None:
         await self._follow("log", "sys.log")
 
-    async def _follow(self, table: str, syscall: str) -> None:
+    async def _follow(self, table: str, syscall: str, **arguments: Any) -> None:
         """Take what comes; begin anew with a kernel that came back."""
         while True:
             client = await self.host.kernel_client()
             restarts = self.host.link.status.restarts
             self._kept[table].clear()
-            events = client.stream(syscall, limit=FIRST, follow=True)
+            events = client.stream(syscall, limit=FIRST, follow=True, **arguments)
             try:
                 await self._take(table, events)
             except KernelUnavailable:
@@ -130,10 +131,7 @@ class AuditScreen(RoomScreen):
 
     def _draw(self) -> None:
         self._is_new = False
-        entries: Iterable[Entry] = self._kept[self._open]
-        if self._open == "audit" and not self._shows_pictures:
-            entries = (e for e in entries if e.data.get("syscall") != PICTURES)
-        self.listing.put(tuple(entries))
+        self.listing.put(tuple(self._kept[self._open]))
         self.query_one("#tabs", SpanLines).show(lambda width: [self._tabs(width)])
 
     def _tabs(self, width: int) -> Line:
@@ -152,6 +150,7 @@ class AuditScreen(RoomScreen):
         return fit_line((*spans, (" " * gap, "text"), (right, "accent")), width)
 
     @on(Listing.Chosen)
+    @on(Listing.Changed)
     def _selected(self) -> None:
         self.query_one("#tabs", SpanLines).show(lambda width: [self._tabs(width)])
 
@@ -170,6 +169,7 @@ class AuditScreen(RoomScreen):
     def action_pictures(self) -> None:
         """Show or hide what interfaces call all the time."""
         self._shows_pictures = not self._shows_pictures
+        self._follow_audit()
         self._draw()
 
     def action_follow(self) -> None:

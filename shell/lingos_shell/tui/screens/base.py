@@ -22,7 +22,7 @@ class RoomScreen(Screen[None]):
     """One room of the kernel on the whole screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("q", "leave", "back", show=False, id="screen.leave",
+        Binding("q,escape", "leave", "back", id="screen.leave",
                 tooltip="Back to the conversations"),
     ]  # fmt: skip
     HELP_TITLE = "This screen"

@@ -46,6 +46,9 @@ class Listing(Vertical):
     class Opened(Chosen):
         """Raised when a row was double-clicked."""
 
+    class Changed(Message):
+        """Raised when other rows are wanted, or in another order."""
+
     def __init__(
         self,
         section: Section[Any],
@@ -102,6 +105,7 @@ class Listing(Vertical):
         """Change what was chosen about the table, and draw it."""
         self.state = replace(self.state, **changes)
         self.redraw()
+        self.post_message(self.Changed())
 
     @on(Grid.Chosen)
     def _keep_cursor(self, event: Grid.Chosen) -> None:

@@ -46,7 +46,7 @@ class ModelsScreen(RoomScreen):
         Binding("enter", "details", "details", show=False, id="models.details",
                 tooltip="Everything known about the model"),
         Binding("escape", "cancel_pull", "cancel", show=False, id="models.cancel",
-                tooltip="End the last download that was begun; what is there stays"),
+                tooltip="End the last download that was begun (what is there stays); else go back"),
     ]  # fmt: skip
     DEFAULT_CSS = """
     ModelsScreen #sum { padding: 1 1 1 1; }
@@ -138,8 +138,9 @@ class ModelsScreen(RoomScreen):
             self._draw_pulls()
 
     def action_cancel_pull(self) -> None:
-        """End the last download."""
+        """End the last download; when there is none, go back."""
         if not self._pulls:
+            self.action_leave()
             return
         worker, pulling = list(self._pulls.items())[-1]
         worker.cancel()

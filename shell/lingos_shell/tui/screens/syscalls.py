@@ -46,7 +46,7 @@ class SyscallsScreen(RoomScreen):
         Binding("f7", "tree", "tree", show=False, id="syscalls.tree", priority=True,
                 tooltip="Back to the tree of syscalls"),
         Binding("escape", "stop", "stop", show=False, id="syscalls.stop",
-                tooltip="End the call that runs; else back to the tree"),
+                tooltip="End the call that runs; else back to the tree, and from there back"),
     ]  # fmt: skip
     DEFAULT_CSS = """
     SyscallsScreen #left { width: 28; border-right: solid $border-blurred; }
@@ -206,10 +206,12 @@ class SyscallsScreen(RoomScreen):
         one.scroll_to_widget(view, top=True, animate=False, force=True)
 
     async def action_stop(self) -> None:
-        """End what runs; when nothing does, go to the tree."""
+        """End what runs; when nothing does, go to the tree, and from there back."""
         if self._work is not None and self._work.is_running:
             self._work.cancel()
             await self.query_one(ResultView).cancelled()
+        elif self.query_one(Tree).has_focus:
+            self.action_leave()
         else:
             self.action_tree()
 

@@ -28,6 +28,25 @@ async def test_tail_follows(tmp_path: Path) -> None:
         assert len(records) == 2
 
 
+async def test_tail_leaves_out(tmp_path: Path) -> None:
+    """What interfaces call all the time hides nothing that came before it."""
+    async with scripted_kernel(tmp_path) as kernel:
+        client = LocalClient(kernel)
+        await client.call("sys.version")
+        for _ in range(5):
+            await client.call("sys.noop")
+        kernel.audit.flush()
+        stream = client.stream("audit.tail", limit=2, follow=True, without=["sys.noop"])
+        async with aclosing(stream) as events:
+            found = [event async for event in _items(events, 1)]
+            assert found[-1]["syscall"] == "sys.version"
+            await client.call("sys.noop")
+            await client.call("sys.help")
+            found = [event async for event in _items(events, 1)]
+            assert found[0]["syscall"] == "sys.help"
+        assert await client.call("audit.tail", limit=0, without=["sys.noop"]) == []
+
+
 async def _items(events, count):
     """So many items of a stream."""
     left = count
