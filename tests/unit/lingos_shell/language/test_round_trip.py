@@ -68,10 +68,7 @@ def can_be_said(word: Word) -> bool:
     for part in word.parts:
         if isinstance(part, Load) and not (before.isspace() or before in OPENERS):
             return False
-        if isinstance(part, Text):
-            before = part.text.rstrip("\\")[-1:] or before
-        else:
-            before = "x"
+        before = (part.text.rstrip("\\")[-1:] or before) if isinstance(part, Text) else "x"
     return True
 
 
