@@ -87,8 +87,11 @@ class SchedulerPane(Acting, Vertical):
     # Drawing
 
     def redraw(self) -> None:
-        """Draw the model's picture; unchanged lines and cells are not touched."""
-        if not self.is_attached:
+        """Draw the model's picture; unchanged lines and cells are not touched.
+
+        Nothing while the pane is put together or taken down: a snapshot comes whenever it likes.
+        """
+        if not (self.is_attached and self.query("#overview")):
             return
         model, mono = self.model, self.app.no_color
         height = self.size.height

@@ -12,7 +12,9 @@ from lingos_kernel.errors import NotPermitted
 from lingos_kernel.syscalls.events import Result
 from lingos_kernel.testing.sample_snapshot import CHAT, EMBEDDER, busy_snapshot, crowded_snapshot
 from lingos_shell.tui.scheduler.keys import PANE_KEYS
+from lingos_shell.tui.scheduler.model import SchedulerModel
 from lingos_shell.tui.scheduler.orders import renice
+from lingos_shell.tui.scheduler.pane import SchedulerPane
 
 Open = Callable[..., AbstractAsyncContextManager]
 
@@ -355,3 +357,16 @@ async def test_only_changed_lines_are_painted(open_screen: Open, monkeypatch) ->
         (region,) = asked
         assert region.height == 1
         assert region.width == 5  # the cell TOK/S alone
+
+
+async def test_a_pane_that_is_put_together_draws_nothing(open_screen: Open) -> None:
+    """A snapshot may come between opening the screen and the lines being there."""
+    async with open_screen() as screen:
+        model = SchedulerModel()
+        model.take(busy_snapshot(1.0))
+        pane = SchedulerPane(model)
+        mounted = screen.app.screen.mount(pane)
+        assert pane.is_attached
+        pane.redraw()
+        await mounted
+        assert pane.query("#headline")
