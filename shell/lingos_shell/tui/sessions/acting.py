@@ -224,17 +224,29 @@ class SessionActions(Widget):
             finally:
                 self._asks(-1)
             may = approvals.take(block.tool, decision)
-        if not may:
-            return
+        told = await self._call_confirmed(block) if may else self._refused(block)
+        if self._current is not None:
+            await asyncio.wait([self._current])  # its turn holds the context
+        try:
+            await self.session.append_result(block.tool, told)
+        except LingOSError as error:
+            await self.transcript.add(Note.of_error(error))
+
+    async def _call_confirmed(self, block: ToolBlock) -> str:
+        """Make the call, show what came of it; returns what the model is told."""
         sure = self.session.client.with_options(confirmed=True)
         try:
             value = await sure.call(block.tool, **block.arguments)
-            block.returned(value)
-            if self._current is not None:
-                await asyncio.wait([self._current])  # its turn holds the context
-            await self.session.append_result(block.tool, text_of(value))
         except LingOSError as error:
             block.returned(error={"message": error.message, "hint": error.hint})
+            return f"error: {error.message}"
+        block.returned(value)
+        return text_of(value)
+
+    def _refused(self, block: ToolBlock) -> str:
+        """Show that the call was refused; returns what the model is told."""
+        block.returned(error={"message": "refused"})
+        return "The user refused this call; nothing was done."
 
     # The rest
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from lingos_kernel.client.local import LocalClient
+from lingos_kernel.testing import Prompt
 from lingos_shell.tui.sessions import state
 from lingos_shell.tui.sessions.entries import HostText, UserMessage, Value
 from lingos_shell.tui.sessions.reader import Reader
@@ -270,6 +271,37 @@ async def test_asking_for_a_yes(open_sessions) -> None:
         await screen.idle()
         await screen.send("/ctx.remove c")
         assert {head["name"] for head in await client.call("ctx.list")} == {"d"}
+
+
+async def test_a_call_that_the_model_wants(open_sessions) -> None:
+    """Only a person allows it; what comes of it, or that it was refused, is told to the model."""
+    seen: list[str] = []
+
+    def script(prompt: Prompt) -> str:
+        seen.append(prompt.text)
+        said = prompt.text.rpartition("drop ")[2][:1]
+        call = {"name": "ctx.remove", "arguments": {"name": said}}
+        return f"<tool_call>{json.dumps(call)}</tool_call>" if len(seen) % 2 else "I tried."
+
+    async with open_sessions(script) as screen:
+        client = LocalClient(screen.kernel)
+        await client.call("ctx.create", name="a")
+        await screen.send('/set tools ["ctx.remove"]')
+        for key, told in (("r", "refused this call"), ("a", "removed"), ("a", "error: ")):
+            await screen.send("drop a", waits=False)
+            await screen.until(lambda: screen.view.questions)
+            await screen.press("ctrl+g", key)
+            for _ in range(100):
+                kept = await client.call("ctx.show", name=screen.view.session.name)
+                if told in kept["messages"][-1]["content"]:
+                    break
+                await screen.pilot.pause(0.02)
+            assert told in kept["messages"][-1]["content"]
+            assert kept["messages"][-1]["role"] == "tool"
+            names = {head["name"] for head in await client.call("ctx.list")}
+            assert ("a" in names) == (key == "r")
+        assert "refused this call" in seen[2]
+        assert "failed: refused" in screen.text()
 
 
 async def test_searching(open_sessions) -> None:
