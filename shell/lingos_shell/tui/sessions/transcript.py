@@ -50,7 +50,7 @@ class Transcript(VerticalScroll):
     DEFAULT_CSS = """
     Transcript { height: 1fr; scrollbar-size-vertical: 1; scrollbar-gutter: stable; }
     Transcript #earlier { color: $foreground 55%; padding: 0 2; height: auto; }
-    Transcript #welcome { padding: 1 2; color: $foreground 70%; height: auto; }
+    Transcript #welcome { padding: 0 2; color: $foreground 70%; height: auto; }
     """
 
     class Asked(Message):
