@@ -125,7 +125,7 @@ def _kv_group(device: DeviceRow) -> tuple[Span, ...]:
     if not device.kv_total_bytes:
         return fact("KV", "-", "dim")
     return (
-        *fact("KV", short_bytes(device.kv_used_bytes), "kv"),
+        *fact("KV", short_bytes(device.kv_used_bytes) if device.kv_used_bytes else "0", "kv"),
         ("+", "dim"), (short_bytes(device.kv_cached_bytes), "cached"),
         ("/", "dim"), (short_bytes(device.kv_total_bytes), "text"),
     )  # fmt: skip

@@ -58,6 +58,8 @@ def prompt(keyboard: PipeInput, tmp_path: Path) -> Prompt:
         ("\x03kept\r", "kept"),
         ("abc\x01x\r", "xabc"),
         (f"{F4}abc\x1bxa!\r", "ab!"),
+        (f"{F4}one two three\x1b0dwA four\x1bbcwend\r", "two three end"),
+        (f"{F4}one\x1bddinew\r", "new"),
         ("/t\t\r\r", "/text.chunk"),
     ],
 )
@@ -93,6 +95,32 @@ async def test_f4_changes_the_mode(prompt: Prompt, keyboard: PipeInput) -> None:
     keyboard.send_text(f"{F4}x\r")
     await prompt.read()
     assert prompt.session.editing_mode is EditingMode.VI
+
+
+@pytest.mark.parametrize("keys", ["\x18\x05", f"{F4}\x1bv"])
+async def test_an_editor_writes_the_message(
+    prompt: Prompt, keyboard: PipeInput, keys: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it leaves behind is sent, whether emacs or vi keys opened it."""
+    editor = tmp_path / "editor"
+    editor.write_text("#!/bin/sh\nprintf ' of two\\nlines' >> \"$1\"\n", encoding="utf-8")
+    editor.chmod(0o755)
+    monkeypatch.setenv("VISUAL", str(editor))
+    keyboard.send_text(f"a text{keys}")
+    assert await asyncio.wait_for(prompt.read(), 20) == "a text of two\nlines"
+
+
+async def test_a_grey_suggestion_is_taken(prompt: Prompt, keyboard: PipeInput) -> None:
+    """Ctrl-E takes the rest of what was sent before."""
+    keyboard.send_text("What is a mutex?\r")
+    await prompt.read()
+    reading = asyncio.ensure_future(prompt.read())
+    keyboard.send_text("What")
+    buffer = prompt.session.default_buffer
+    while buffer.suggestion is None or buffer.suggestion.text != " is a mutex?":
+        await asyncio.sleep(0.01)
+    keyboard.send_text("\x05\r")
+    assert await reading == "What is a mutex?"
 
 
 async def test_history_is_private_and_leaves_out_what_begins_with_a_blank(
