@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from rich.style import Style
+from textual.widgets import Input
 
 from lingos_shell.tui.registry import SCREENS
 from lingos_shell.tui.spans import width_of
@@ -66,6 +67,22 @@ async def test_it_is_left(stage, name: str, key: str) -> None:
         if name == "syscalls":
             await s.sees("audit")
         await s.press(key)
+        await s.until(lambda: s.app.current_mode == "main")
+
+
+@pytest.mark.parametrize("name", ["models", "plugins", "audit", "syscalls"])
+async def test_its_keys_can_be_changed(stage, name: str) -> None:
+    """Other keys do it, are shown, and those of before do nothing."""
+    keys = {"screen.leave": "x", "list.filter": "z", "syscalls.search": "z"}
+    async with stage(name, keys=keys) as s:
+        await s.sees("x back", "z search" if name == "syscalls" else "z filter")
+        await s.press("q")
+        assert s.app.current_mode == name
+        await s.press("z")
+        await s.until(lambda: isinstance(s.app.screen.focused, Input))
+        await s.press("escape")
+        await s.until(lambda: not isinstance(s.app.screen.focused, Input))
+        await s.press("x")
         await s.until(lambda: s.app.current_mode == "main")
 
 
