@@ -21,6 +21,7 @@ from lingos_kernel.errors import Cancelled, InvalidArguments, QueueFull
 from lingos_kernel.queue.broker import Broker, open_broker
 from lingos_kernel.queue.jobs import Backoff, Job, NewJob
 from lingos_kernel.queue.memory_broker import MemoryBroker
+from lingos_kernel.queue.names import QueueName
 from lingos_kernel.queue.redis_broker import RedisBroker
 from lingos_kernel.queue.sqlite_broker import SqliteBroker
 
@@ -306,6 +307,49 @@ async def test_an_idempotency_key_is_put_once(broker: Broker) -> None:
     assert len({first, *others}) == 4
     same = [NewJob("q", b"", idempotency_key="m")] * 2
     assert len(set(await broker.put_many(same))) == 1, "twice in one call, too"
+
+
+TENANTS = ["", "a", "a:b", "a/b", "*", "ä"]
+
+
+async def test_each_tenant_has_queues_of_its_own(broker: Broker) -> None:
+    """One name and one key are as many queues and jobs as there are tenants, dead or alive."""
+    names = {tenant: QueueName("q", tenant).in_broker for tenant in TENANTS}
+    ids = {
+        await broker.put(name, tenant.encode(), idempotency_key="k", tenant=tenant, max_attempts=1)
+        for tenant, name in names.items()
+    }
+    assert len(ids) == len(TENANTS)
+    for tenant, name in names.items():
+        job = await one(broker, queue=name)
+        assert (job.payload, job.tenant) == (tenant.encode(), tenant)
+        assert await broker.claim([name], "w") == []
+        assert await broker.fail(job, "no") == "dead"
+    for tenant, name in names.items():
+        (letter,) = await broker.dead(name)
+        assert letter.payload == tenant.encode()
+        for other in TENANTS:
+            if other != tenant:
+                assert not await broker.requeue(letter.job_id, tenant=other)
+        assert await broker.requeue(letter.job_id, tenant=tenant)
+        assert await broker.acknowledge(await one(broker, queue=name))
+
+
+async def test_tenants_of_one_queue_have_keys_and_letters_of_their_own(broker: Broker) -> None:
+    """Also when their names and keys, put together, read the same."""
+    name = QueueName("q", is_shared=True).in_broker
+    keys = [("a", "b:c"), ("a:b", "c"), ("", "a:b:c")]
+    ids = [await broker.put(name, b"", tenant=t, idempotency_key=k) for t, k in keys]
+    assert len(set(ids)) == len(keys)
+    assert ids == [await broker.put(name, b"", tenant=t, idempotency_key=k) for t, k in keys]
+    jobs = await broker.claim([name], "w", limit=9)
+    assert sorted(job.tenant for job in jobs) == ["", "a", "a:b"]
+    for job in jobs:
+        assert await broker.fail(job, "no", retry=False) == "dead"
+    assert len(await broker.dead(name)) == 3
+    assert not await broker.requeue(ids[0], tenant="a:b")
+    assert await broker.requeue(ids[0], tenant="a")
+    assert await broker.requeue(ids[1])
 
 
 async def test_an_idempotency_key_is_forgotten_in_time(make: Make, clock: FakeClock) -> None:
@@ -596,6 +640,7 @@ class Twin:
         match verb:
             case "put":
                 key = str(n) if n < 3 else ""
+                tenant = "ab"[worker % 2]
                 expires_s = 20.0 if n == 5 else None
                 await self.broker.put(
                     queue,
@@ -603,6 +648,7 @@ class Twin:
                     priority=worker,
                     delay_s=float(n == 4),
                     idempotency_key=key,
+                    tenant=tenant,
                     max_attempts=2,
                     expires_s=expires_s,
                 )
@@ -614,7 +660,8 @@ class Twin:
                 return await self.broker.recover(f"w{worker}")
             case "requeue":
                 for letter in await self.broker.dead(queue, limit=1):
-                    return await self.broker.requeue(letter.job_id)
+                    tenant = [None, "a", "b", "c"][worker]
+                    return await self.broker.requeue(letter.job_id, tenant=tenant)
             case _ if job is not None:
                 return await self.end(verb, job)
         return None

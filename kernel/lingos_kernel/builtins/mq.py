@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated, Any, Literal
 
 import msgspec
 from pydantic import Field
 
 from lingos_kernel.builtins.services import Services
-from lingos_kernel.errors import InvalidArguments, NotPermitted
-from lingos_kernel.processes.job_desk import QUEUE as JOB_QUEUE
-from lingos_kernel.queue.jobs import Job
+from lingos_kernel.errors import InvalidArguments
+from lingos_kernel.processes.rights import ADMIN
+from lingos_kernel.queue.jobs import DeadJob, Job
+from lingos_kernel.queue.names import QueueName, as_seen_by, plain, quoted
+from lingos_kernel.queue.rows import QueueState
+from lingos_kernel.security.principal import Principal
 from lingos_kernel.syscalls.spec import Context, syscall
 
 Priority = Annotated[int, Field(ge=-20, le=19, description="-20 (most urgent) to 19")]
 Seconds = Annotated[float | None, Field(ge=0, description="seconds to wait at most")]
 Body = Annotated[Any, Field(description="any JSON value")]
+Shared = Annotated[
+    bool, Field(description="mean the queue of this name that all tenants share, not the own one")
+]
 DAY_S = 86_400.0
 
 
@@ -150,32 +156,36 @@ class MqSyscalls:
     async def put(
         self,
         context: Context,
-        queue: str,
+        queue: Annotated[str, Field(min_length=1)],
         payload: Body,
         priority: Priority = 0,
         delay_s: Annotated[float, Field(ge=0)] = 0.0,
         idempotency_key: str = "",
         max_attempts: Annotated[int, Field(ge=1)] = 5,
         expires_s: Seconds = None,
+        shared: Shared = False,
     ) -> dict[str, Any]:
-        """Put a durable job into a queue; it survives the kernel's death.
+        """Put a durable job into a queue of the caller's tenant; it survives the kernel's death.
+
+        Other tenants' queues of the same name are others. What is put into a shared queue can be
+        claimed by every tenant.
 
         Args:
             queue: a name; the queue is made when it is not there.
             payload: what the worker gets.
             delay_s: seconds before it may be claimed.
-            idempotency_key: putting the same key again gives the job that is there.
+            idempotency_key: the tenant's second put of a key gives the job that is there.
             max_attempts: claims before it becomes a dead letter.
             expires_s: seconds after which it becomes a dead letter.
         """
-        _check_queues([queue])
+        tenant = context.principal.tenant
         job_id = await self._services.broker.put(
-            queue,
+            QueueName(queue, tenant, shared).in_broker,
             msgspec.json.encode(payload),
             priority=priority,
             delay_s=delay_s,
             idempotency_key=idempotency_key,
-            tenant=context.principal.tenant,
+            tenant=tenant,
             max_attempts=max_attempts,
             expires_s=expires_s,
         )
@@ -189,8 +199,9 @@ class MqSyscalls:
         visibility_s: Annotated[float, Field(gt=0)] = 60.0,
         limit: Annotated[int, Field(ge=1, le=1_000)] = 1,
         wait_s: Annotated[float, Field(ge=0)] = 0.0,
+        shared: Shared = False,
     ) -> list[dict[str, Any]]:
-        """Claim jobs, the most urgent first; each must be acknowledged in time.
+        """Claim jobs of the caller's tenant, the most urgent first; acknowledge each in time.
 
         Args:
             queues: where to look.
@@ -198,9 +209,9 @@ class MqSyscalls:
             limit: most jobs to claim.
             wait_s: seconds to wait when there is none.
         """
-        _check_queues(queues)
+        tenant = context.principal.tenant
         jobs = await self._services.broker.claim(
-            queues,
+            [QueueName(queue, tenant, shared).in_broker for queue in queues],
             _worker(context),
             visibility_s=visibility_s,
             limit=limit,
@@ -221,12 +232,16 @@ class MqSyscalls:
         return {"job_id": job["job_id"], "held": held}
 
     @syscall("mq.queues", cost="io")
-    async def queues(self) -> list[dict[str, Any]]:
-        """List the queues, mailboxes and topics with their depths."""
+    async def queues(self, context: Context) -> list[dict[str, Any]]:
+        """List the queues, mailboxes and topics with their depths.
+
+        Of durable queues the tenant's own (`jobs:NAME`) and shared ones (`jobs:*/NAME`); who may
+        administer processes sees everybody's (`jobs:TENANT/NAME`).
+        """
         rows = (
             *self._services.mailboxes.rows(),
             *self._services.topics.rows(),
-            *await self._services.broker.rows(),
+            *_seen(await self._services.broker.rows(), context.principal),
         )
         return [asdict(row) for row in rows]
 
@@ -252,25 +267,29 @@ class MqSyscalls:
         return {"job_id": job["job_id"], "fate": fate}
 
     @syscall("mq.dead", cost="io")
-    async def dead(self, queue: str, limit: int = 100) -> list[dict[str, Any]]:
-        """List the dead letters of a queue, oldest first.
+    async def dead(
+        self, context: Context, queue: str, limit: int = 100, shared: Shared = False
+    ) -> list[dict[str, Any]]:
+        """List the dead letters of a queue of the caller's tenant, oldest first.
 
         Args:
             queue: a queue of durable jobs.
             limit: how many to list.
         """
-        _check_queues([queue])
-        letters = await self._services.broker.dead(queue, limit=limit)
-        return [{**asdict(x), "payload": msgspec.json.decode(x.payload)} for x in letters]
+        name = QueueName(queue, context.principal.tenant, shared)
+        letters = await self._services.broker.dead(name.in_broker, limit=limit)
+        return [_described(letter) for letter in letters]
 
     @syscall("mq.requeue", cost="io")
-    async def requeue(self, job_id: str) -> dict[str, Any]:
-        """Give a dead letter all its attempts again.
+    async def requeue(self, context: Context, job_id: str) -> dict[str, Any]:
+        """Give a dead letter of the caller's tenant all its attempts again.
 
         Args:
             job_id: a dead letter.
         """
-        return {"job_id": job_id, "requeued": await self._services.broker.requeue(job_id)}
+        tenant = context.principal.tenant
+        requeued = await self._services.broker.requeue(job_id, tenant=tenant)
+        return {"job_id": job_id, "requeued": requeued}
 
     def _open(self, *pids: int) -> None:
         """Mailboxes are made when first used, for processes that live."""
@@ -279,22 +298,27 @@ class MqSyscalls:
             self._services.mailboxes.open(pid)
 
 
-def _check_queues(queues: list[str]) -> None:
-    """Raise `NotPermitted` for the queues that the kernel itself works on."""
-    for queue in queues:
-        if queue.startswith(JOB_QUEUE):
-            raise NotPermitted(
-                f"the queue {queue} belongs to job.submit", hint="choose another name"
-            )
+def _seen(rows: tuple[QueueState, ...], by: Principal) -> list[QueueState]:
+    """The durable queues that somebody may know of, by the names that they use."""
+    found = []
+    for row in rows:
+        kind, _, name = row.name.partition(":")
+        own = as_seen_by(by.tenant, name)
+        if own is not None:
+            found.append(replace(row, name=f"{kind}:{own}"))
+        elif by.may(ADMIN):
+            found.append(row)
+    return found
 
 
-def _described(job: Job) -> dict[str, Any]:
-    return {**asdict(job), "payload": msgspec.json.decode(job.payload)}
+def _described(job: Job | DeadJob) -> dict[str, Any]:
+    payload = msgspec.json.decode(job.payload)
+    return {**asdict(job), "queue": plain(job.queue), "payload": payload}
 
 
 def _worker(context: Context) -> str:
     """In whose name a claim is held; it outlives processes and kernels, as the claim does."""
-    return f"user:{context.principal.tenant}/{context.principal.name}"
+    return f"user:{quoted(context.principal.tenant)}/{context.principal.name}"
 
 
 def _job(described: dict[str, Any], context: Context) -> Job:

@@ -12,6 +12,8 @@ A job is claimed by one worker at a time, who alone can end the claim. It ends b
 fail, or is lost when its visibility time is over or `recover` takes it back; a lost claim can
 change nothing any more. So a job is acknowledged once, whatever crashes; its work may be begun more
 than once, as everywhere.
+
+Whoever names a queue may claim from it: `names.QueueName` gives each tenant queues of its own.
 """
 
 from __future__ import annotations
@@ -84,8 +86,11 @@ class Broker(Protocol):
     async def dead(self, queue: str, *, limit: int = 100) -> list[DeadJob]:
         """The dead letters of a queue, oldest first."""
 
-    async def requeue(self, job_id: str) -> bool:
-        """Give a dead letter all its attempts again; False when there is no such dead letter."""
+    async def requeue(self, job_id: str, *, tenant: str | None = None) -> bool:
+        """Give a dead letter all its attempts again; False when there is no such dead letter.
+
+        With a `tenant`, only one of that tenant's.
+        """
 
     async def purge(self, queue: str) -> int:
         """Delete the dead letters of a queue, and forget their idempotency keys; how many."""

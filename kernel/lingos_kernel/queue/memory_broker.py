@@ -281,10 +281,10 @@ class MemoryBroker:
             job_id, job.queue, job.payload, job.tenant, entry.attempts, entry.error, entry.due_s
         )
 
-    async def requeue(self, job_id: str) -> bool:
+    async def requeue(self, job_id: str, *, tenant: str | None = None) -> bool:
         """See `Broker.requeue`."""
         entry = self._entries.get(job_id)
-        if entry is None or entry.state != "dead":
+        if entry is None or entry.state != "dead" or tenant not in (None, entry.job.tenant):
             return False
         entry.state, entry.attempts, entry.error = "ready", 0, ""
         self._count_live(entry.job, 1)

@@ -120,9 +120,11 @@ class RedisBroker:
 
     async def acknowledge(self, job: Job) -> bool:
         """See `Broker.acknowledge`."""
-        done = await self._run(scripts.ACKNOWLEDGE, *_held(job), self._key_retention_s)
-        self._done_totals[job.queue] += done
-        return bool(done)
+        queue = await self._run(scripts.ACKNOWLEDGE, *_held(job), self._key_retention_s)
+        if queue is None:
+            return False
+        self._done_totals[queue.decode()] += 1
+        return True
 
     async def fail(
         self, job: Job, error: str, *, retry: bool = True, delay_s: float | None = None
@@ -158,9 +160,10 @@ class RedisBroker:
             )
         ]
 
-    async def requeue(self, job_id: str) -> bool:
+    async def requeue(self, job_id: str, *, tenant: str | None = None) -> bool:
         """See `Broker.requeue`."""
-        return bool(await self._run(scripts.REQUEUE, job_id))
+        of = () if tenant is None else (tenant,)
+        return bool(await self._run(scripts.REQUEUE, job_id, *of))
 
     async def purge(self, queue: str) -> int:
         """See `Broker.purge`."""

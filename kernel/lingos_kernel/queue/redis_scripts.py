@@ -10,7 +10,8 @@ Keys, all under the prefix:
     live                   jobs that have not ended, by queue
     live:QUEUE             the same, by tenant
     job:ID                 everything about a job
-    key:QUEUE:TENANT:KEY   the id of the job with this idempotency key
+    key:N,M:QUEUE:TENANT:KEY   the id of the job with this idempotency key; N and M are the lengths
+                           of queue and tenant, which may have colons
     wake                   a stream of one entry, added whenever a job may have become ready
     queues, last_id, clock
 
@@ -42,6 +43,10 @@ local function read_clock()  -- goes on from where it was when the source goes b
   return t
 end
 local now = read_clock()
+
+local function key_of(queue, tenant, name)
+  return key('key', #queue .. ',' .. #tenant, queue, tenant, name)
+end
 
 local function wake() redis.call('XADD', key('wake'), 'MAXLEN', 1, '*', 'wake', 1) end
 
@@ -143,7 +148,7 @@ local bound, tenant_bound, count = tonumber(ARGV[3]), tonumber(ARGV[4]), {}
 local of_tenant = {}
 for i = 5, #ARGV, 8 do
   local queue, name = ARGV[i], ARGV[i + 4]
-  if name == '' or redis.call('EXISTS', key('key', queue, ARGV[i + 5], name)) == 0 then
+  if name == '' or redis.call('EXISTS', key_of(queue, ARGV[i + 5], name)) == 0 then
     count[queue] = (count[queue] or 0) + 1
     local of = of_tenant[queue] or {}
     of_tenant[queue] = of
@@ -163,8 +168,8 @@ end
 local ids = {}
 for i = 5, #ARGV, 8 do
   local queue, priority, delay = ARGV[i], ARGV[i + 2], tonumber(ARGV[i + 3])
-  local key_of = key('key', queue, ARGV[i + 5], ARGV[i + 4])
-  local id = ARGV[i + 4] ~= '' and redis.call('GET', key_of)
+  local once = key_of(queue, ARGV[i + 5], ARGV[i + 4])
+  local id = ARGV[i + 4] ~= '' and redis.call('GET', once)
   if id then
     ids[#ids + 1] = id
     ids[#ids + 1] = 0
@@ -174,10 +179,10 @@ for i = 5, #ARGV, 8 do
     redis.call('HSET', key('job', id), 'queue', queue, 'payload', ARGV[i + 1],
       'priority', priority, 'tenant', ARGV[i + 5], 'max_attempts', ARGV[i + 6],
       'expires', expires, 'created', text(now), 'attempts', 0, 'receipt', 0,
-      'key', ARGV[i + 4] ~= '' and key_of or '', 'worker', '', 'error', '')
+      'key', ARGV[i + 4] ~= '' and once or '', 'worker', '', 'error', '')
     if delay > 0 then make_delayed(id, queue, now + delay) else make_ready(id, queue, priority) end
     wait(id, queue)
-    if ARGV[i + 4] ~= '' then redis.call('SET', key_of, id) end
+    if ARGV[i + 4] ~= '' then redis.call('SET', once, id) end
     redis.call('SADD', key('queues'), queue)
     count_live(id, queue, 1)
     ids[#ids + 1] = id
@@ -237,8 +242,8 @@ return {jobs, last[1] and last[1][1] or '0-0', next_due and text(next_due - now)
 ACKNOWLEDGE = (
     _COMMON
     + """
--- ARGV: id, receipt, worker, key_retention_s
-if not holds(ARGV[3], ARGV[4], ARGV[5]) then return 0 end
+-- ARGV: id, receipt, worker, key_retention_s. Returns the queue, or nil when the claim was lost.
+if not holds(ARGV[3], ARGV[4], ARGV[5]) then return nil end
 local j = job(ARGV[3], 'queue', 'key')
 end_claim(ARGV[3], j[1])
 count_live(ARGV[3], j[1], -1)
@@ -246,7 +251,7 @@ redis.call('DEL', key('job', ARGV[3]))
 if j[2] ~= '' then
   redis.call('PEXPIRE', j[2], math.max(math.floor(tonumber(ARGV[6]) * 1000), 1))
 end
-return 1
+return j[1]
 """
 )
 
@@ -331,9 +336,9 @@ return letters
 REQUEUE = (
     _COMMON
     + """
--- ARGV: id
-local j = job(ARGV[3], 'state', 'queue', 'priority')
-if j[1] ~= 'dead' then return 0 end
+-- ARGV: id, and the tenant if it is to be that tenant's
+local j = job(ARGV[3], 'state', 'queue', 'priority', 'tenant')
+if j[1] ~= 'dead' or (ARGV[4] and ARGV[4] ~= j[4]) then return 0 end
 redis.call('ZREM', key('dead', j[2]), ARGV[3])
 redis.call('HSET', key('job', ARGV[3]), 'attempts', 0, 'error', '', 'expires', '')
 count_live(ARGV[3], j[2], 1)

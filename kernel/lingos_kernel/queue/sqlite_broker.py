@@ -163,11 +163,12 @@ class SqliteBroker:
 
         return await self._writer.run(dead)
 
-    async def requeue(self, job_id: str) -> bool:
+    async def requeue(self, job_id: str, *, tenant: str | None = None) -> bool:
         """See `Broker.requeue`."""
 
         def requeue(connection: sqlite3.Connection) -> bool:
-            requeued = connection.execute(sql.REQUEUE, (_number(job_id),)).fetchone()
+            letter = {"id": _number(job_id), "tenant": tenant}
+            requeued = connection.execute(sql.REQUEUE, letter).fetchone()
             if requeued:
                 self._room.take(*requeued)
             return requeued is not None

@@ -121,7 +121,7 @@ WHERE state = {DEAD} AND queue = ? ORDER BY due_s, id LIMIT ?
 
 REQUEUE = f"""
 UPDATE jobs SET state = {READY}, attempts = 0, error = '', expires_s = NULL
-WHERE id = ? AND state = {DEAD}
+WHERE id = :id AND state = {DEAD} AND (:tenant IS NULL OR tenant = :tenant)
 RETURNING queue, tenant
 """
 

@@ -236,6 +236,52 @@ async def test_a_claim_belongs_to_who_made_it(make_kernel: Any) -> None:
         assert (await ann.call("mq.acknowledge", job=forged))["held"] is True
 
 
+async def test_a_queue_belongs_to_its_tenant(make_kernel: Any) -> None:
+    """The same name and key mean another job for others; nobody else claims or sees it."""
+    red, blue = (Principal(name, name, frozenset({"mq.*"})) for name in ("red", "blue"))
+    async with make_kernel() as kernel:
+
+        async def call(who: Principal, name: str, **arguments: Any) -> Any:
+            return await kernel.submit(who, name, arguments).result()
+
+        async def names(who: Principal) -> set[str]:
+            rows = await call(who, "mq.queues")
+            return {row["name"] for row in rows if row["name"].startswith("jobs:")}
+
+        put = {"queue": "q", "idempotency_key": "k", "max_attempts": 1}
+        first = await call(red, "mq.put", payload="red", **put)
+        assert await call(blue, "mq.claim", queues=["q"]) == []
+        assert first != await call(blue, "mq.put", payload="blue", **put)
+        (job,) = await call(blue, "mq.claim", queues=["q"], limit=9)
+        assert (job["payload"], job["queue"], job["tenant"]) == ("blue", "q", "blue")
+        assert (await call(blue, "mq.acknowledge", job=job))["held"]
+        (job,) = await call(red, "mq.claim", queues=["q"])
+        assert (await call(red, "mq.fail", job=job, error="no"))["fate"] == "dead"
+        assert await call(blue, "mq.dead", queue="q") == []
+        assert not (await call(blue, "mq.requeue", job_id=job["job_id"]))["requeued"]
+        (letter,) = await call(red, "mq.dead", queue="q")
+        assert (letter["job_id"], letter["queue"]) == (job["job_id"], "q")
+        assert (await call(red, "mq.requeue", job_id=job["job_id"]))["requeued"]
+        await call(blue, "mq.put", queue="s", payload=1, shared=True)
+        assert await names(red) == {"jobs:q", "jobs:*/s"}
+        assert await names(blue) == {"jobs:*/s"}
+        everybody = {row["name"] for row in await kernel.call("mq.queues")}
+        assert everybody >= {"jobs:red/q", "jobs:*/s"}
+
+
+async def test_a_queue_is_shared_by_those_who_say_so(make_kernel: Any) -> None:
+    """Another tenant claims what was put into it, and is its claim's owner."""
+    red, blue = (Principal(name, name, frozenset({"mq.*"})) for name in ("red", "blue"))
+    async with make_kernel() as kernel:
+        put = {"queue": "q", "payload": 1, "shared": True}
+        await kernel.submit(red, "mq.put", put).result()
+        assert await kernel.submit(blue, "mq.claim", {"queues": ["q"]}).result() == []
+        (job,) = await kernel.submit(blue, "mq.claim", {"queues": ["q"], "shared": True}).result()
+        assert (job["tenant"], job["queue"]) == ("red", "q")
+        assert not (await kernel.submit(red, "mq.acknowledge", {"job": job}).result())["held"]
+        assert (await kernel.submit(blue, "mq.acknowledge", {"job": job}).result())["held"]
+
+
 async def test_models_are_listed_loaded_and_removed(make_kernel: Any) -> None:
     """A model in memory says so; removing one wants a yes and frees it first."""
     async with make_kernel() as kernel:
