@@ -163,6 +163,17 @@ async def test_priority_goes_first_then_arrival(broker: Broker) -> None:
     assert order == [b"1", b"2", b"3", b"4", b"5", b"6"]
 
 
+async def test_priority_goes_first_over_a_thousand_queues(broker: Broker) -> None:
+    """A claim may name as many queues as there are."""
+    queues = [f"q'{number}" for number in range(1000)]
+    await broker.put_many(
+        [NewJob(queue, b"%d" % n, priority=n % 7) for n, queue in enumerate(queues[::3])]
+    )
+    jobs = await broker.claim(queues, "w", limit=100)
+    assert [job.priority for job in jobs] == [0] * 48 + [1] * 48 + [2] * 4
+    assert [int(job.payload) % 7 for job in jobs] == [job.priority for job in jobs]
+
+
 async def test_no_two_workers_get_the_same_job(broker: Broker) -> None:
     """Many workers at once: each job is claimed by one and acknowledged once."""
     await broker.put_many([NewJob("q", b"%d" % n) for n in range(60)])

@@ -8,6 +8,7 @@ Several processes may share the file; a waiting claim notices their puts within 
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import sqlite3
 import time
@@ -299,10 +300,12 @@ class SqliteBroker:
     ) -> list[Job]:
         if not queues or limit < 1:
             return []
+        count = min(len(queues), sql.MANY)
+        named = [json.dumps(list(queues))] if count == sql.MANY else queues
         parameters: list[Any] = [worker, until_s]
-        for queue in queues:
+        for queue in named:
             parameters += [queue, limit]
-        rows = connection.execute(claim_statement(len(queues)), [*parameters, limit]).fetchall()
+        rows = connection.execute(claim_statement(count), [*parameters, limit]).fetchall()
         rows.sort(key=lambda row: (row[3], row[0]))  # RETURNING promises no order
         return [Job(str(row[0]), *row[1:]) for row in rows]
 

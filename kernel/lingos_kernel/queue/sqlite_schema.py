@@ -56,10 +56,22 @@ SELECT * FROM (SELECT id, priority FROM jobs WHERE state = {READY} AND queue = ?
                ORDER BY priority, id LIMIT ?)
 """
 
+READY_IDS_OF_MANY = f"""
+SELECT jobs.id, jobs.priority FROM json_each(?) AS named JOIN jobs ON jobs.id IN (
+    SELECT id FROM jobs AS ready WHERE ready.state = {READY} AND ready.queue = named.value
+    ORDER BY ready.priority, ready.id LIMIT ?)
+"""
+
+MANY = 100
+"""SQLite puts no more than 500 SELECTs together."""
+
 
 def claim(queues: int) -> str:
-    """Claims from so many queues. Parameters: worker, due_s, (queue, limit)..., limit."""
-    ids = " UNION ALL ".join([READY_IDS] * queues)
+    """Claims from so many queues. Parameters: worker, due_s, (queue, limit)..., limit.
+
+    For `MANY` and more the queues are one parameter, a JSON list.
+    """
+    ids = READY_IDS_OF_MANY if queues >= MANY else " UNION ALL ".join([READY_IDS] * queues)
     return f"""
         UPDATE jobs SET state = {CLAIMED}, attempts = attempts + 1, receipt = receipt + 1,
                         worker = ?, due_s = ?
