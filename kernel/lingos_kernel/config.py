@@ -76,6 +76,8 @@ class EngineConfig:
     """A step with prefill lasts at most so many times as long as one that only decodes."""
     max_hold_s: float = field(default=10.0, metadata={"minimum": 0})
     """A conversation's pages are kept across a tool call for at most so long; 0: not at all."""
+    tenant_hold_share: float = field(default=0.75, metadata={"minimum": 0})
+    """Of the pages that may be held between turns, at most so much for one tenant; 1: all."""
     threads: int = field(default=0, metadata={"minimum": 0})
     """Threads of torch; 0: as many as there are cores."""
     silent_s: float = field(default=30.0, metadata={"minimum": 0})

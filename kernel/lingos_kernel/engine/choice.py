@@ -60,6 +60,7 @@ def engine_settings(config: Config, policies: Mapping[str, Any]) -> EngineSettin
         policy=policy_reference(engine.policy, policies),
         tenant_weights=dict(engine.tenant_weights),
         pace=engine.pace,
+        tenant_hold_share=engine.tenant_hold_share,
         threads=engine.threads,
         log_level=config.kernel.log_level.upper(),
     )

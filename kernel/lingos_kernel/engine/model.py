@@ -257,7 +257,13 @@ def _decoder(
         tiers.measure(range(min(MEASURED_PAGES, info.pages)))
     ledger = PageLedger(info.pages, keys=PrefixKeys(identity), tiers=tiers)
     policy = make_policy(settings.policy, settings.tenant_weights)
-    roster = Roster(ledger, policy, settings.max_running, clock)
+    roster = Roster(
+        ledger,
+        policy,
+        settings.max_running,
+        clock,
+        tenant_hold_share=settings.tenant_hold_share,
+    )
     intake = Intake(
         codec,
         name=info.name,

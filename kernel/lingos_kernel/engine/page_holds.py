@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from lingos_kernel.engine.messages import HoldPages
 from lingos_kernel.engine.stat_rows import HoldStats
 from lingos_kernel.memory.ledger import Holding, PageLedger
-from lingos_kernel.scheduling.holds import MOST_SHARE, Place, over_budget
+from lingos_kernel.scheduling.holds import TENANT_SHARE, HoldBounds, Place, over_budget
 
 REMEMBERED_PLACES = 4096
 """Of requests that have ended: a hold comes right after the turn that it follows."""
@@ -41,12 +41,22 @@ class PageHold:
 class PageHolds:
     """Takes holds in and ends them: by time, on request, or when their next turn has its pages."""
 
-    def __init__(self, ledger: PageLedger, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        ledger: PageLedger,
+        clock: Callable[[], float],
+        *,
+        tenant_share: float = TENANT_SHARE,
+    ) -> None:
+        """`tenant_share`: of the pages that may be held, at most so much for one tenant."""
+        self.bounds = HoldBounds.of(ledger.pool.total_pages, tenant_share)
         self._ledger = ledger
         self._clock = clock
         self._holds: dict[str, PageHold] = {}
         self._counts: Counter[int] = Counter()
         """In how many holds each page is."""
+        self._tenants: dict[str, Counter[int]] = {}
+        """The same of each tenant that holds any."""
         self._places: OrderedDict[str, Place] = OrderedDict()
 
     def __iter__(self) -> Iterator[PageHold]:
@@ -57,6 +67,11 @@ class PageHolds:
     def pages(self) -> int:
         """Pages that are held, shared ones once."""
         return len(self._counts)
+
+    @property
+    def tenant_pages(self) -> dict[str, int]:
+        """Pages that each tenant holds, shared ones once for each."""
+        return {tenant: len(counts) for tenant, counts in self._tenants.items()}
 
     def keep(self, command: HoldPages, namespace: str) -> int:
         """Hold what is cached of the tokens; how many pages that are, 0 when there is no room.
@@ -78,8 +93,10 @@ class PageHolds:
             place=self._places.get(command.after),
         )
         self._holds[hold.hold_id] = hold
+        tenant = command.tenant
         self._counts.update(hold.holding.pages)
-        self._keep_within_budget()
+        self._tenants.setdefault(tenant, Counter()).update(hold.holding.pages)
+        self._keep_within_bounds(tenant)
         return hold.pages if hold.hold_id in self._holds else 0
 
     def release(self, hold_id: str) -> None:
@@ -87,10 +104,14 @@ class PageHolds:
         hold = self._holds.pop(hold_id, None)
         if hold is None:
             return
-        for page in hold.holding.pages:
-            self._counts[page] -= 1
-            if not self._counts[page]:
-                del self._counts[page]
+        theirs = self._tenants[hold.command.tenant]
+        for counts in (self._counts, theirs):
+            counts.subtract(hold.holding.pages)
+            for page in hold.holding.pages:
+                if not counts[page]:
+                    del counts[page]
+        if not theirs:
+            del self._tenants[hold.command.tenant]
         self._ledger.close(hold.holding)
 
     def expire(self) -> None:
@@ -138,8 +159,21 @@ class PageHolds:
     def check_integrity(self) -> None:
         """Assert that the counts are those of the holds."""
         assert self._counts == Counter(page for hold in self for page in hold.holding.pages)
+        tenants = {hold.command.tenant for hold in self}
+        assert self._tenants == {
+            tenant: Counter(page for hold in self._of(tenant) for page in hold.holding.pages)
+            for tenant in tenants
+        }
+        assert self.pages <= self.bounds.pages
+        assert all(pages <= self.bounds.tenant_pages for pages in self.tenant_pages.values())
 
-    def _keep_within_budget(self) -> None:
-        most = int(MOST_SHARE * self._ledger.pool.total_pages)
-        while self.pages > most and (hold := over_budget(self)):
+    def _of(self, tenant: str) -> list[PageHold]:
+        return [hold for hold in self if hold.command.tenant == tenant]
+
+    def _keep_within_bounds(self, tenant: str) -> None:
+        """The tenant that came last gives up its own first; then the least urgent of all goes."""
+        most = self.bounds.tenant_pages
+        while self.tenant_pages.get(tenant, 0) > most and (hold := over_budget(self._of(tenant))):
+            self.release(hold.hold_id)
+        while self.pages > self.bounds.pages and (hold := over_budget(self)):
             self.release(hold.hold_id)

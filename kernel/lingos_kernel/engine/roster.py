@@ -15,6 +15,7 @@ from lingos_kernel.memory.ledger import PageLedger
 from lingos_kernel.memory.pages import PAGE_SLOTS
 from lingos_kernel.memory.relief import Relief, Shortage, choose_relief
 from lingos_kernel.scheduling.batcher import SWAPS_PER_STEP, Placement, place, share_budget
+from lingos_kernel.scheduling.holds import TENANT_SHARE
 from lingos_kernel.scheduling.policy import Policy
 from lingos_kernel.scheduling.shared_prefix import should_follow
 from lingos_kernel.scheduling.step_budget import StepBudget
@@ -30,8 +31,15 @@ class Roster:
     """
 
     def __init__(
-        self, ledger: PageLedger, policy: Policy, max_running: int, clock: Callable[[], float]
+        self,
+        ledger: PageLedger,
+        policy: Policy,
+        max_running: int,
+        clock: Callable[[], float],
+        *,
+        tenant_hold_share: float = TENANT_SHARE,
     ) -> None:
+        """`tenant_hold_share`: see `PageHolds`."""
         self.ledger = ledger
         self.requests: dict[str, Request] = {}
         self.waiting: WaitingQueue[Sequence] = WaitingQueue(policy)
@@ -46,7 +54,7 @@ class Roster:
         self._policy = policy
         self._max_running = max_running
         self._clock = clock
-        self.holds = PageHolds(ledger, clock)
+        self.holds = PageHolds(ledger, clock, tenant_share=tenant_hold_share)
         self._starved: set[Sequence] = set()
         """Those whose prompts the last step had no tokens for: nobody waits for them."""
 

@@ -33,6 +33,8 @@ class EngineSettings(msgspec.Struct, frozen=True, omit_defaults=True):
     """Shares that tenants are due under `fair`; who is not named has the weight 1."""
     pace: float = 3.0
     """A step with prefill lasts at most so many times as long as one that only decodes."""
+    tenant_hold_share: float = 0.75
+    """Of the pages that may be held between turns, at most so much for one tenant; 1: all."""
     page_size: int = 16
     """KV slots in a page."""
     threads: int = 0

@@ -95,6 +95,12 @@ class ModelStats(msgspec.Struct, frozen=True, omit_defaults=True):
     waiting: int
     pages_held: int = 0
     """Of those used: kept for programs between two turns."""
+    pages_held_most: int = 0
+    """How many may be held."""
+    pages_held_tenant_most: int = 0
+    """How many for one tenant."""
+    pages_held_by: dict[str, int] = {}
+    """How many each tenant holds; those that two share count for both."""
     pages_per_inference: float = 0.0
     """Mean of the latest inferences, without shared ones; 0: too few have ended to tell."""
     max_running: int = 0

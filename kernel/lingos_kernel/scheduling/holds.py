@@ -13,6 +13,8 @@ from typing import Protocol
 
 MOST_SHARE = 0.5
 """Of all pages, at most so many are held: the rest is for those who compute."""
+TENANT_SHARE = 0.75
+"""Of those that may be held, at most so many for one tenant: some are left for the others."""
 
 
 class Held(Protocol):
@@ -29,6 +31,20 @@ class Held(Protocol):
     @property
     def until_s(self) -> float:
         """When it ends by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class HoldBounds:
+    """How many pages may be held: of all tenants together, and of each."""
+
+    pages: int
+    tenant_pages: int
+
+    @classmethod
+    def of(cls, total_pages: int, tenant_share: float = TENANT_SHARE) -> HoldBounds:
+        """Those of a pool; a tenant's share of 1 or more leaves it all that may be held."""
+        pages = int(MOST_SHARE * total_pages)
+        return cls(pages, int(min(tenant_share, 1.0) * pages))
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,4 +46,6 @@ def _row(
         reserved=residence.reserved,
         why=residence.why,
         tiers=live.tiers,
+        kv_held_bytes=live.page_bytes * live.pages_held,
+        kv_held_tenant_most_bytes=live.page_bytes * live.pages_held_tenant_most,
     )

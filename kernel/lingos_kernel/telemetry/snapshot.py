@@ -119,6 +119,10 @@ class ModelRow(Picture, frozen=True):
     """What the requests that wait for it wait for."""
     tiers: tuple[TierStats, ...] = ()
     """Where its KV pages go that the device has no room for."""
+    kv_held_bytes: int = 0
+    """Of those used: kept for programs between two turns (`Snapshot.holds`)."""
+    kv_held_tenant_most_bytes: int = 0
+    """How much of it one tenant may hold."""
 
 
 class DeviceRow(Picture, frozen=True):

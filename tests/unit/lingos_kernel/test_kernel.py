@@ -142,10 +142,12 @@ def test_a_plugin_s_policy_travels_by_module_and_name(tmp_path: Path) -> None:
 
 def test_weights_and_pace_reach_the_engine(tmp_path: Path) -> None:
     """What the settings say of them is in its own."""
-    given = {"engine.tenant_weights": {"ann": 3.0}, "engine.pace": 1.5}
+    given: dict[str, Any] = {"engine.tenant_weights": {"ann": 3.0}, "engine.pace": 1.5}
+    given["engine.tenant_hold_share"] = 0.25
     settings = engine_settings(scripted_config(tmp_path, settings=given), {})
     assert settings.tenant_weights == {"ann": 3.0}
     assert settings.pace == 1.5
+    assert settings.tenant_hold_share == 0.25
 
 
 def test_a_driver_replaces_the_engine(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from lingos_kernel.engine.messages import (
     SetPriority,
 )
 from lingos_kernel.errors import UnknownModel
+from lingos_kernel.scheduling.holds import HoldBounds
 
 Drive = Callable[..., Any]
 PAGES = 16
@@ -199,14 +200,37 @@ def test_the_priority_of_a_hold_follows_its_process(engine: Any) -> None:
 
 
 def test_at_most_half_of_the_pages_are_held(engine: Any) -> None:
-    """Beyond that the least urgent hold ends."""
-    first = said(engine, TALK)
-    assert hold(engine, "lazy", first, priority=5) == 4
-    second = said(engine, [9, *TALK])
-    assert hold(engine, "urgent", second, priority=-5) == 4
+    """Beyond that the least urgent hold ends, whosever it is."""
+    first = said(engine, TALK, tenant="red")
+    assert hold(engine, "lazy", first, priority=5, tenant="red") == 4
+    second = said(engine, [9, *TALK], tenant="blue")
+    assert hold(engine, "urgent", second, priority=-5, tenant="blue") == 4
     third = said(engine, [8, *TALK[:40]])
     assert hold(engine, "third", third) == 2
     assert {held.hold_id for held in roster_of(engine).holds} == {"urgent", "third"}
+
+
+def test_a_tenant_holds_three_quarters_of_that(engine: Any) -> None:
+    """Beyond that its own least urgent hold ends, though another tenant's is less urgent."""
+    other = said(engine, TALK[:40], tenant="blue")
+    assert hold(engine, "other", other, priority=19, tenant="blue") == 2
+    first = said(engine, TALK, tenant="red")
+    assert hold(engine, "lazy", first, priority=5, tenant="red") == 4
+    second = said(engine, [9, *TALK[:50]], tenant="red")
+    assert hold(engine, "urgent", second, priority=-5, tenant="red") == 3
+    assert {held.hold_id for held in roster_of(engine).holds} == {"other", "urgent"}
+    stats = [event for event in engine.events if isinstance(event, EngineStats)][-1]
+    (model,) = stats.models
+    assert (model.pages_held, model.pages_held_most, model.pages_held_tenant_most) == (5, 8, 6)
+    assert model.pages_held_by == {"blue": 2, "red": 3}
+
+
+@given(st.integers(0, 10_000), st.floats(0, 2))
+def test_bounds_of_holds(total_pages: int, share: float) -> None:
+    """A tenant never has more than all together; with a share of 1 just as much."""
+    bounds = HoldBounds.of(total_pages, share)
+    assert 0 <= bounds.tenant_pages <= bounds.pages <= total_pages / 2
+    assert HoldBounds.of(total_pages, 1.0).tenant_pages == bounds.pages
 
 
 def test_nothing_cached_is_nothing_held(engine: Any) -> None:
@@ -259,7 +283,7 @@ def test_the_next_turn_takes_the_place_of_the_one_before(engine: Any, policy: st
 
 actions = st.one_of(
     st.tuples(st.just("ask"), st.integers(0, 4), st.integers(-2, 2), st.integers(-1, 5)),
-    st.tuples(st.just("hold"), st.integers(0, 5), st.integers(0, 4), st.integers(-2, 2)),
+    st.tuples(st.just("hold"), st.integers(0, 11), st.integers(0, 4), st.integers(-2, 2)),
     st.tuples(st.just("release"), st.integers(0, 5)),
     st.tuples(st.just("renice"), st.integers(0, 5), st.integers(-2, 2)),
     st.tuples(st.just("cancel"), st.integers(0, 20)),
@@ -276,10 +300,11 @@ def act(engine: Any, number: int, action: tuple[Any, ...]) -> None:
         case "ask":
             length, priority, held = values
             prompt = [*TALK[: 16 * length], 5, number + 20]
-            ask(engine, f"r{number}", prompt, priority=priority, hold_id=f"h{held}")
+            ask(engine, f"r{number}", prompt, priority=priority, hold_id=f"h{held}", share="all")
         case "hold":
             held, length, priority = values
-            more = {"priority": priority, "after": f"r{number - 1}"}
+            tenant = "red" if held > 5 else ""  # who shares the other's pages
+            more = {"priority": priority, "tenant": tenant, "share": "all"}
             hold(engine, f"h{held}", TALK[: 16 * length], for_s=1.0, **more)
         case "release":
             engine.send(ReleasePages(f"h{values[0]}"))
@@ -312,7 +337,7 @@ def test_holds_leak_nothing_and_block_nobody(engine: Any, script: list[tuple[Any
             break
         engine.step()
     assert not engine.core.has_work
-    for held in range(6):
+    for held in range(12):
         engine.send(ReleasePages(f"h{held}"))
     engine.core.check_integrity()
     assert not roster_of(engine).ledger.used_pages
