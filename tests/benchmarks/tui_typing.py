@@ -74,6 +74,10 @@ class StreamingClient:
 
 def run_program(streams: int) -> None:
     """The program, with so many sessions that stream; begins to when the terminal is ready."""
+    from lingos_shell.tui import collector
+    from lingos_shell.tui.start import prepare
+
+    prepare()
     from lingos_shell.tui.app import LingOSApp
     from lingos_shell.tui.sessions.tabs import SessionTabs
 
@@ -92,7 +96,7 @@ def run_program(streams: int) -> None:
                     await tabs.open_session()
                 await tabs.front.send("go")
 
-    Program(connect).run()
+    Program(connect, on_first_frame=collector.resume).run()
 
 
 class Terminal:

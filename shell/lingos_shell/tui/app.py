@@ -8,10 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual import work
+from textual import events, work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 
+from lingos_shell.tui.keyboard import Keyboard
 from lingos_shell.tui.lines import COMPONENTS
 from lingos_shell.tui.link import PERIOD_S, Connect, KernelLink, LinkStatus
 from lingos_shell.tui.registry import MAIN, SCREENS, TOP, ScreenEntry, ShowsSnapshots
@@ -72,6 +73,7 @@ class LingOSApp(App[None]):
         super().__init__()
         self.is_readonly = is_readonly
         self.state_dir = state_dir
+        self.keyboard = Keyboard()
         self.scheduler = SchedulerModel()
         self._load_panes = load_panes
         self._on_first_frame = on_first_frame
@@ -133,6 +135,12 @@ class LingOSApp(App[None]):
 
         return PluginScreen(self, name, self.plugin_panes[name])
 
+    async def on_event(self, event: events.Event) -> None:
+        """Textual's hook: all keys come by here."""
+        if isinstance(event, events.Key):
+            self.keyboard.pressed()
+        await super().on_event(event)
+
     async def kernel_client(self) -> KernelClient:
         """The client, as soon as it is attached."""
         return await self.link.client()
@@ -147,7 +155,13 @@ class LingOSApp(App[None]):
 
     def _snapshot_came(self, snapshot: Snapshot) -> None:
         self.scheduler.take(snapshot)
-        self.draw()
+        self._draw_behind_keys()
+
+    @work(exclusive=True, group="draw")
+    async def _draw_behind_keys(self) -> None:
+        await self.keyboard.breathe()
+        if self.screen_stack:  # leaving takes the screens away
+            self.draw()
 
     def draw(self) -> None:
         """Draw what the scheduler shows on the open screen."""

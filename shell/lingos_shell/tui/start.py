@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -17,9 +18,19 @@ if TYPE_CHECKING:
     from lingos_shell.tui.plugin_panes import PaneFactory
 
 
+FRAMES_PER_S = "240"
+"""At most; at Textual's 60 a key that comes just after a frame waits for the second next one."""
+
+
+def prepare() -> None:
+    """What has to be settled before Textual is imported."""
+    os.environ.setdefault("TEXTUAL_FPS", FRAMES_PER_S)
+    collector.hold()
+
+
 def start(invocation: Invocation, *, is_readonly: bool = False) -> None:
     """Run the whole interface until the person leaves; a kernel is started if none runs."""
-    collector.hold()
+    prepare()
     from lingos_shell.tui.app import LingOSApp
 
     _run(LingOSApp, invocation, is_readonly=is_readonly, may_start=True, period_s=None)
@@ -29,7 +40,7 @@ def start_top(
     invocation: Invocation, *, is_readonly: bool = False, period_s: float | None = None
 ) -> None:
     """Run `lingos top`; it waits for a kernel and starts none."""
-    collector.hold()
+    prepare()
     from lingos_shell.tui.app import TopApp
 
     _run(TopApp, invocation, is_readonly=is_readonly, may_start=False, period_s=period_s)

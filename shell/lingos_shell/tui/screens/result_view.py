@@ -17,7 +17,8 @@ from lingos_shell.tui.units import seconds
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from textual.widgets.markdown import MarkdownStream
+
+    from lingos_shell.tui.markdown import MarkdownLines
 
 MAX_ROWS = 500
 MAX_CELL = 40
@@ -34,14 +35,12 @@ class ResultView(Vertical):
     ResultView { height: auto; margin-top: 1; display: none; }
     ResultView.open { display: block; }
     ResultView #status { margin-bottom: 1; }
-    ResultView Markdown { height: auto; padding: 0; margin: 0; }
     """
 
     def __init__(self, **widget: Any) -> None:
         super().__init__(**widget)
-        self._stream: MarkdownStream | None = None
+        self._text: MarkdownLines | None = None
         self._items: list[Any] = []
-        self._has_text = False
 
     def compose(self) -> ComposeResult:
         """The line that says how it goes; the rest comes with the call."""
@@ -49,8 +48,8 @@ class ResultView(Vertical):
 
     async def begin(self) -> None:
         """Another call begins."""
-        self._items, self._has_text, self._stream = [], False, None
-        await self.query("Markdown, Static").remove()
+        self._items, self._text = [], None
+        await self.query("MarkdownLines, Static").remove()
         self.add_class("open")
 
     def status(self, line: Line) -> None:
@@ -67,21 +66,17 @@ class ResultView(Vertical):
             await self.mount(Static(_one_line(item), markup=False))
 
     async def _write(self, text: str) -> None:
-        from lingos_shell.tui.markdown import QuickMarkdown
+        from lingos_shell.tui.markdown import MarkdownLines
 
-        if self._stream is None:
-            markdown = QuickMarkdown()
-            await self.mount(markdown)
-            self._stream = QuickMarkdown.get_stream(markdown)
-            self._has_text = True
-        await self._stream.write(text)
+        if self._text is None:
+            self._text = MarkdownLines()
+            await self.mount(self._text)
+        await self._text.append(text)
 
     async def end(self, result: Any, took_s: float) -> None:
         """The result is there; what was streamed already is not shown twice."""
-        if self._stream is not None:
-            await self._stream.stop()
         self.status((("done", "good"), (f" in {seconds(took_s)}{_facts(result)}", "label")))
-        if self._has_text:
+        if self._text is not None:
             return
         await self.query(Static).remove()
         await self._show(result)
@@ -90,22 +85,16 @@ class ResultView(Vertical):
         text = result.get("text") if isinstance(result, Mapping) else result
         if isinstance(text, str):
             await self._write(text)
-            if self._stream is not None:
-                await self._stream.stop()
         else:
             await self.mount(Static(rendered(result, self.size.width)))
 
     async def failed(self, message: str, hint: str, took_s: float) -> None:
         """It ended in an error."""
-        if self._stream is not None:
-            await self._stream.stop()
         self.status((("failed", "bad"), (f" after {seconds(took_s)}", "label")))
         await self.mount(Static(f"{message}\n{hint}".strip(), markup=False))
 
     async def cancelled(self) -> None:
         """A person has ended it."""
-        if self._stream is not None:
-            await self._stream.stop()
         self.status((("cancelled", "warn"),))
 
 

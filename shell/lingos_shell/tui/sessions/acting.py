@@ -79,10 +79,6 @@ class SessionActions(Widget):
         page = self.transcript.scroll_page_up if event.by < 0 else self.transcript.scroll_page_down
         page(animate=False)
 
-    @on(Prompt.Changed)
-    def _typed(self) -> None:
-        self.transcript.note_typing()
-
     # The selected entry
 
     @on(Transcript.Asked)

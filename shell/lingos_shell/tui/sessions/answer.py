@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any
 from textual.app import ComposeResult
 from textual.widgets import Static
 
+from lingos_shell.tui.keyboard import Breathe, at_once
 from lingos_shell.tui.sessions.clipping import clean_lines, clip
 from lingos_shell.tui.sessions.entries import Entry
 from lingos_shell.tui.sessions.reasoning import split_reasoning
 from lingos_shell.tui.units import rate, seconds
 
 if TYPE_CHECKING:
-    from textual.widgets import Collapsible, Markdown
+    from textual.widgets import Collapsible
+
+    from lingos_shell.tui.markdown import MarkdownLines
 
 MAX_MARKDOWN = 20_000
 """Characters that are drawn as Markdown; of what follows only the end is seen, as text."""
-LIVE_MARKDOWN = 6_000
-"""While it streams: each piece lays out all blocks again."""
 TAIL = 8
 """Lines of that end."""
 
@@ -29,13 +30,13 @@ class Answer(Entry):
 
     DEFAULT_CSS = """
     Answer { margin: 1 0 0 0; }
-    Answer Markdown { padding: 0; margin: 0; background: transparent; }
     Answer Collapsible {
         background: transparent; border: none; padding: 0; margin: 0 0 1 0;
         color: $foreground 60%;
     }
     Answer CollapsibleTitle { padding: 0; }
     Answer Contents { padding: 0 2; }
+    Answer MarkdownLines { margin: 0 0 1 0; }
     Answer #tail, Answer #footer, Answer #progress { color: $foreground 55%; }
     Answer #footer { margin: 0; }
     """
@@ -44,10 +45,9 @@ class Answer(Entry):
         super().__init__()
         self._text = text
         self._given_reasoning = reasoning
-        self._limit = MAX_MARKDOWN if text else LIVE_MARKDOWN
         self._drawn = ("", "")
         self._is_stale = bool(text or reasoning)
-        self._markdown: Markdown | None = None
+        self._markdown: MarkdownLines | None = None
         self._fold: Collapsible | None = None
 
     def compose(self) -> ComposeResult:
@@ -81,6 +81,11 @@ class Answer(Entry):
         self._text += text
         self._is_stale = True
 
+    def mark(self, text: str) -> None:
+        """Mark each place of a (case-folded) text in what is drawn."""
+        if self._markdown is not None:
+            self._markdown.mark(text)
+
     def toggle_reasoning(self) -> None:
         """Unfold the reasoning, or fold it."""
         if self._fold is not None:
@@ -90,7 +95,7 @@ class Answer(Entry):
         """Say how far a call is that has no text yet."""
         self.query_one("#progress", Static).update(clip(text)[0])
 
-    async def flush(self) -> None:
+    async def flush(self, breathe: Breathe = at_once) -> None:
         """Draw what has come: only the last block of Markdown is made anew."""
         if not self._is_stale or not self.is_attached:
             return
@@ -104,7 +109,7 @@ class Answer(Entry):
         if reasoning != before_reasoning:
             await self._draw_reasoning(reasoning)
         if answer != before:
-            await self._draw_answer(answer, before)
+            await self._draw_answer(answer, before, breathe)
         self._drawn = (reasoning, answer)
 
     async def finish(self, result: Any = None, *, note: str = "") -> None:
@@ -112,8 +117,7 @@ class Answer(Entry):
         await self.flush()
         self.query_one("#progress").display = False
         if self._markdown is not None:
-            self._limit = MAX_MARKDOWN
-            await self._markdown.update(_safe(self.plain[:MAX_MARKDOWN]))
+            self._markdown.update(_safe(self.plain[:MAX_MARKDOWN]))
             await self.query("#tail").remove()
             if self.is_cut:
                 await self._draw_tail(self.plain)
@@ -137,22 +141,22 @@ class Answer(Entry):
             self._fold.query_one("#reasoning", Static).update(shown)
             self._fold.title = title
 
-    async def _draw_answer(self, text: str, before: str) -> None:
-        from lingos_shell.tui.markdown import QuickMarkdown  # dear: only with the first answer
+    async def _draw_answer(self, text: str, before: str, breathe: Breathe) -> None:
+        from lingos_shell.tui.markdown import MarkdownLines  # dear: only with the first answer
 
         if self._markdown is None:
-            self._markdown = QuickMarkdown(_safe(text[: self._limit]), open_links=False)
+            self._markdown = MarkdownLines(_safe(text[:MAX_MARKDOWN]))
             await self.mount(self._markdown, before="#footer" if self.query("#footer") else None)
         elif text.startswith(before):
-            if more := text[len(before) : self._limit]:
-                await self._markdown.append(_safe(more))
+            if more := text[len(before) : MAX_MARKDOWN]:
+                await self._markdown.append(_safe(more), breathe)
         else:
-            await self._markdown.update(_safe(text[: self._limit]))
-        if len(text) > self._limit:
+            self._markdown.update(_safe(text[:MAX_MARKDOWN]))
+        if len(text) > MAX_MARKDOWN:
             await self._draw_tail(text)
 
     async def _draw_tail(self, text: str) -> None:
-        hidden = text[self._limit :].count("\n")
+        hidden = text[MAX_MARKDOWN:].count("\n")
         last = "\n".join(clip(line)[0] for line in text[-4000:].splitlines()[-TAIL:])
         shown = f"… {hidden:,} lines more; Enter shows all. The last ones:\n{last}"
         if found := self.query("#tail"):

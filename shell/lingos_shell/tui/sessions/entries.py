@@ -10,6 +10,7 @@ from textual.widgets import Static
 
 from lingos_kernel.errors import LingOSError
 from lingos_shell.language.values import as_table, text_of
+from lingos_shell.tui.keyboard import Breathe, at_once
 from lingos_shell.tui.lines import SpanLines
 from lingos_shell.tui.sessions.clipping import MAX_LINES, clip, more_text, table_lines
 
@@ -36,8 +37,8 @@ class Entry(Vertical):
         """Whether there is more than what is shown."""
         return False
 
-    async def flush(self) -> None:
-        """Draw what has come since the last time."""
+    async def flush(self, breathe: Breathe = at_once) -> None:
+        """Draw what has come since the last time; `breathe` lets keys go first in long work."""
 
 
 class UserMessage(Entry):
@@ -153,7 +154,7 @@ class HostText(Entry):
         """Whether lines are left out."""
         return clip(self.plain)[1] > 0
 
-    async def flush(self) -> None:
+    async def flush(self, breathe: Breathe = at_once) -> None:  # noqa: ARG002  # it is short work
         """Draw the beginning, unless that is there already, and the count."""
         if not self._is_stale:
             return

@@ -12,6 +12,8 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, Static
 
+from lingos_shell.tui.sessions.answer import Answer
+
 if TYPE_CHECKING:
     from lingos_shell.tui.sessions.entries import Entry
     from lingos_shell.tui.sessions.transcript import Transcript
@@ -101,6 +103,8 @@ class SearchBar(Horizontal):
 
     def _mark(self, entry: Entry, wanted: str) -> None:
         """Mark the text wherever a widget of the entry shows it as a whole."""
+        if isinstance(entry, Answer):
+            entry.mark(wanted)
         for widget in entry.query(Static):
             content = shown_content(widget)
             if content is not None and (marked := with_marks(content, wanted)):
@@ -113,13 +117,15 @@ class SearchBar(Horizontal):
                 widget.update(content)
         for entry in self._found:
             entry.remove_class("found")
+            if isinstance(entry, Answer):
+                entry.mark("")
         self._marked.clear()
         self._found = []
 
 
 def shown_content(widget: Static) -> Content | None:
     """The text of a widget with its styles; None when it shows something else."""
-    shown: Any = getattr(widget, "_content", None) or widget.content  # a block of Markdown has both
+    shown: Any = widget.content
     if isinstance(shown, str):
         return Content(shown)
     return shown if isinstance(shown, Content) else None

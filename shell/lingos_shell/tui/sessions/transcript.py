@@ -12,11 +12,12 @@ from textual.containers import VerticalScroll
 from textual.message import Message
 from textual.widgets import Static
 
+from lingos_shell.tui.keyboard import Keyboard
 from lingos_shell.tui.sessions.entries import Entry, UserMessage
 
 FRAME_S = 1 / 15
 """Between two drawings of an answer that streams."""
-TYPING_S, TYPING_FRAME_S = 0.3, 0.7
+TYPING_S, TYPING_FRAME_S = 0.3, 0.5
 """So long after a key somebody is typing; drawings are further apart then, since keys go first."""
 SHARE = 4
 """Drawing what streams takes one part in so many of the time, however slow the machine is."""
@@ -63,10 +64,17 @@ class Transcript(VerticalScroll):
     class EarlierWanted(Message):
         """Raised when somebody wants to see what is above the first entry."""
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic, **widget: Any) -> None:
+    def __init__(
+        self,
+        keyboard: Keyboard,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        **widget: Any,
+    ) -> None:
         super().__init__(**widget)
+        self._keyboard = keyboard
         self._clock = clock
-        self._typed_s = self._begun_s = self._next_s = 0.0
+        self._begun_s = self._next_s = 0.0
         self._is_drawing = False
         self.selected: Entry | None = None
         self._live: list[Entry] = []
@@ -106,7 +114,7 @@ class Transcript(VerticalScroll):
         self._is_drawing, self._begun_s = True, self._clock()
         try:
             for entry in tuple(self._live):
-                await entry.flush()
+                await entry.flush(self._keyboard.breathe)
         finally:
             self.call_after_refresh(self._drawn)
 
@@ -114,14 +122,8 @@ class Transcript(VerticalScroll):
         """What was flushed is laid out and painted: when may that be done again?"""
         self._is_drawing = False
         now_s = self._clock()
-        is_typing = now_s - self._typed_s < TYPING_S
-        pause_s = max((SHARE - 1) * (now_s - self._begun_s), TYPING_FRAME_S if is_typing else 0.0)
-        self._next_s = now_s + pause_s
-
-    def note_typing(self) -> None:
-        """A key was pressed: what streams waits a little."""
-        self._typed_s = self._clock()
-        self._next_s = max(self._next_s, self._begun_s + TYPING_FRAME_S)
+        least_s = TYPING_FRAME_S if self._keyboard.is_in_use(TYPING_S) else 0.0
+        self._next_s = now_s + max((SHARE - 1) * (now_s - self._begun_s), least_s)
 
     @property
     def is_on_screen(self) -> bool:

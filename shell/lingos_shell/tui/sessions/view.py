@@ -27,6 +27,7 @@ from lingos_shell.tui.sessions.transcript import Transcript
 if TYPE_CHECKING:
     from lingos_kernel.client.protocol import KernelClient
     from lingos_shell.language.conversation import Conversation
+    from lingos_shell.tui.keyboard import Keyboard
     from lingos_shell.tui.link import KernelLink
     from lingos_shell.tui.sessions.session import Session
     from lingos_shell.tui.sessions.sink import TranscriptSink
@@ -52,6 +53,7 @@ class Host(Protocol):
     """What a session needs of the program around it."""
 
     link: KernelLink
+    keyboard: Keyboard
     is_readonly: bool
 
     async def kernel_client(self) -> KernelClient:
@@ -120,7 +122,7 @@ class SessionView(SessionActions, Vertical):
 
     def compose(self) -> ComposeResult:
         """What was said above, the prompt below."""
-        transcript = Transcript(id="said")
+        transcript = Transcript(self._host.keyboard, id="said")
         with transcript:
             if not self.session.name:
                 yield Static(WELCOME, id="welcome")
@@ -143,7 +145,8 @@ class SessionView(SessionActions, Vertical):
     @work(thread=True, group="language")
     def _load_language(self) -> None:
         """Load what texts are run with behind the first frame, while a person begins to type."""
-        import lingos_shell.language.interpreter  # noqa: F401
+        import lingos_shell.language.interpreter
+        import lingos_shell.tui.markdown  # noqa: F401
 
     @property
     def transcript(self) -> Transcript:

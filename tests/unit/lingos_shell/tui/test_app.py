@@ -6,12 +6,13 @@ import asyncio
 from typing import Any
 
 import pytest
-from textual.widgets import Markdown, Static
+from textual.widgets import Static
 
 from lingos_kernel.errors import InvalidArguments, KernelUnavailable
 from lingos_kernel.syscalls.events import Result
 from lingos_shell.tui.app import LingOSApp
 from lingos_shell.tui.key_bar import shown_keys
+from lingos_shell.tui.markdown import MarkdownLines
 from lingos_shell.tui.registry import SCREENS
 from lingos_shell.tui.sessions.prompt import Prompt
 from lingos_shell.tui.themes import ANSI_DARK, THEMES
@@ -125,7 +126,7 @@ async def test_an_error_ends_its_turn_only(open_screen, kernel) -> None:
         kernel.answers["llm.chat"] = lambda messages, **_: answer("fine")
         await screen.press("y", "enter")
         await screen.until(lambda: "fine" in screen.text())
-        assert len(screen.app.query(Markdown)) == 1
+        assert len(screen.app.query(MarkdownLines)) == 1
 
 
 async def test_the_prompt(open_screen, kernel) -> None:

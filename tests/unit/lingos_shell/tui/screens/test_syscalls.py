@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from textual.widgets import Input, Markdown, Select, TextArea, Tree
+from textual.widgets import Input, Select, TextArea, Tree
 
+from lingos_shell.tui.markdown import MarkdownLines
 from lingos_shell.tui.screens.form_view import FieldView
 
 
@@ -54,7 +55,7 @@ async def test_run_streams_text(stage) -> None:
         fill(s, "prompt", "hello there")
         await s.press("ctrl+r")
         await s.sees("done in")
-        assert "hello there" in s.app.screen.query_one(Markdown).source
+        assert "hello there" in s.app.screen.query_one(MarkdownLines).source
 
 
 async def test_what_is_wrong_is_told_at_its_field(stage) -> None:
@@ -122,7 +123,7 @@ async def test_files(stage, tmp_path: Path) -> None:
         fill(s, "prompt", f"@{tmp_path / 'a.txt'}")
         await s.press("f5")
         await s.sees("done in")
-        assert "from a file" in s.app.screen.query_one(Markdown).source
+        assert "from a file" in s.app.screen.query_one(MarkdownLines).source
 
 
 async def test_escape_cancels(stage) -> None:
