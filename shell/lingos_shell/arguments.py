@@ -25,7 +25,8 @@ def parse_arguments(
 
     `--name value`, `--name=value`, `--flag`, `--no-flag`; repeating a list's option appends;
     `@file` stands for a file's contents (`@@` for a literal `@`); bare words fill the required
-    arguments in order. `given` (from `--args-json`) comes first and words replace it.
+    arguments in order, then the optional ones, as in the shell's language. `given` (from
+    `--args-json`) comes first and words replace it.
     Raises `InvalidArguments` naming the argument.
     """
     reader = _Reader(schema, read_file)
@@ -91,6 +92,8 @@ class _Reader:
         self._properties: Schema = schema.get("properties", {})
         self._read_file = read_file
         self.values: dict[str, Any] = {}
+        self._filled = ""
+        """What the last bare word has filled: a list takes those that follow, too."""
 
     def take(self, pending: list[str]) -> None:
         """Consume one option with its value, or one bare word."""
@@ -141,13 +144,15 @@ class _Reader:
         )
 
     def _positional(self, word: str) -> None:
-        for name in self._schema.get("required", ()):
-            if name not in self.values:
+        required = self._schema.get("required", ())
+        for name in (*required, *(n for n in self._properties if n not in required)):
+            is_list = "items" in self._properties[name]
+            if name not in self.values or (is_list and name == self._filled):
+                self._filled = name
                 self._set(name, word)
                 return
         raise InvalidArguments(
-            f"unexpected word {word!r}",
-            hint="optional arguments are given as --name value; quote text that has spaces",
+            f"unexpected word {word!r}", hint="put quotes around text that has blanks"
         )
 
     def _set(self, name: str, text: str) -> None:

@@ -111,7 +111,6 @@ def test_given_arguments_are_replaced_by_words() -> None:
         (["--cuont", "1"], "no argument is called --cuont", "did you mean --count"),
         (["--no-text"], "no argument is called --no-text", "--text"),
         (["--text"], "--text needs a value", "string"),
-        (["word"], "unexpected word 'word'", "--name value"),
         (["--bias", "a=b"], "--bias.a must be a number", "a number"),
     ],
 )
@@ -162,3 +161,26 @@ def _word(value: Any) -> str:
     if isinstance(value, str):
         return f"@{value}" if value.startswith("@") else value
     return json.dumps(value)
+
+
+def test_bare_words_fill_optional_arguments_too() -> None:
+    """In the schema's order behind the required ones; the last list takes what follows."""
+    schema = {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string"},
+            "text": {"type": "string"},
+            "tags": {"type": "array", "items": {"type": "string"}},
+        },
+        "required": ["text"],
+    }
+
+    def words(*given: str) -> dict[str, Any]:
+        return parse_arguments(given, schema, read_file=str)
+
+    assert words("a") == {"text": "a"}
+    assert words("a", "b") == {"text": "a", "name": "b"}
+    assert words("a", "b", "c", "d") == {"text": "a", "name": "b", "tags": ["c", "d"]}
+    assert words("a", "--name", "n", "c") == {"text": "a", "name": "n", "tags": ["c"]}
+    with pytest.raises(InvalidArguments, match="unexpected word 'x'"):
+        parse_arguments(["x"], {"type": "object", "properties": {}}, read_file=str)
