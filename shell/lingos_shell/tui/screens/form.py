@@ -159,12 +159,15 @@ class Branch:
 
 
 def best_of(infos: Sequence[SyscallInfo], search: str) -> SyscallInfo | None:
-    """The one that a search most likely means: the name itself, then names, then summaries."""
+    """The one that a search most likely means: the name or its end, then names, then summaries."""
     wanted = search.casefold().strip()
     found = [info for branch in tree_of(infos, search) for info in branch.infos]
-    return min(
-        found, key=lambda i: (i.name != wanted, wanted not in i.name.casefold()), default=None
-    )
+
+    def distance(info: SyscallInfo) -> tuple[bool, ...]:
+        name = info.name.casefold()
+        return name != wanted, not name.endswith(f".{wanted}"), wanted not in name
+
+    return min(found, key=distance, default=None)
 
 
 def tree_of(infos: Sequence[SyscallInfo], search: str = "") -> tuple[Branch, ...]:

@@ -112,6 +112,9 @@ def test_finding() -> None:
     assert best is not None
     assert best.name == "llm.chat"
     assert best_of(infos, "nothing like it") is None
+    near = best_of([info("llm.detokenize"), info("llm.tokenize")], "tokenize")
+    assert near is not None
+    assert near.name == "llm.tokenize"
 
 
 def test_tables() -> None:
