@@ -222,7 +222,9 @@ class WeightsKeeper:
     def _act(self, instruction: Instruction) -> None:
         match instruction:
             case Grant(claim):
-                self._granted[claim.id].set_result(None)
+                granted = self._granted[claim.id]
+                if not granted.done():  # else its task is cancelled, and about to give it back
+                    granted.set_result(None)
             case Decline(claim, sums):
                 error = OutOfMemory(
                     f"no room for the model: {sums}",

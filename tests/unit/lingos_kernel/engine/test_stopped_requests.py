@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lingos_kernel.engine.budgeted import BudgetedEngine
@@ -262,6 +262,22 @@ async def test_after_a_crash_a_request_without_its_model_is_still_there() -> Non
         assert stopped.ids == it.readers["b1"].ids == WHOLE
 
 
+async def test_who_is_killed_while_granted_its_model_harms_nobody() -> None:
+    """Both in one turn of the loop: the next one is served, and the model is not used for ever."""
+    async with bench() as it:
+        it.ask("b1")
+        await it.until(lambda: it.readers["b1"].ids)
+        killed, other = it.ask("a1"), it.ask("a2")
+        await it.until(lambda: {"a1", "a2"} <= {c.id for c in it.engine.keeper.claims})
+        it.engine.pause("a1")
+        await it.until(lambda: it.engine.keeper.residence("a").state == "busy")
+        killed.task.cancel()
+        it.engine.resume("a1")
+        await it.until(other.task.done)
+        assert other.ids == WHOLE
+        assert it.engine.keeper.residence("a").users == 0
+
+
 ACTIONS = st.tuples(
     st.sampled_from(
         ["ask a", "ask b", "fork", "pause", "pause", "resume", "close", "crash", "renice", "step"]
@@ -343,8 +359,12 @@ async def live(actions: list[tuple[str, int]]) -> None:
         await life.finish()
 
 
+KILLED_WHILE_GRANTED = [("ask a", 0), ("ask b", 1), ("pause", 4), ("close", 0), ("ask a", 0)]
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.lists(ACTIONS, max_size=40))
+@example(KILLED_WHILE_GRANTED)
 def test_whoever_is_stopped_when_every_stream_is_exact(actions: list[tuple[str, int]]) -> None:
     """Models come and go below stopped requests; no token is lost, doubled or another."""
     asyncio.run(live(actions))
