@@ -4,12 +4,14 @@
 
 FOLDER is a causal model in the Hugging Face layout (`lingos show NAME` names it). In each round
 each policy gets a run with arrivals of its own. The simulator is to foresee its mean waiting time
-within 20 %, in the median round, by a model of step times that is fitted to the steps of the run
-just before, under another policy and with other arrivals. A second model is fitted to the run's
-own steps: on a machine whose speed others change it tells their doing from errors of the
-simulator. Where they change it from second to second, `--clock cpu` lets the engine live by the
-CPU time of its one thread, and skip the time in which it has nothing to do: that is what a run
-would be like with a core to itself. `--steps` writes the steps of all runs, for
+within 20 %, in the median round, by a model of step times that is fitted to the steps of the runs
+before it, as many as there are policies, with other arrivals: a single one tells more of what
+others did on the machine just then. So the first round is learnt from only. A second model is
+fitted to the run's own steps: on a machine whose speed others change it tells their doing from
+errors of the simulator. Where they change it from second to second, `--clock cpu` lets the engine
+live by the CPU time of its one thread, and skip the time in which it has nothing to do: that is
+what a run would be like with a core to itself. `--steps` writes the steps of all scored runs and
+of those that the first of them was foreseen by, for
 `policy_simulation.py`.
 """
 
@@ -21,8 +23,10 @@ import platform
 import random
 import statistics
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -139,7 +143,7 @@ def run_real(
     numbers = random.Random(repr(requests[0]))
     coming = [_command(request, numbers, vocabulary) for request in requests]
     run = Run()
-    began_s = clock()
+    began_s = free_s = clock()
     arrivals = list(zip((r.arrival_s for r in requests), coming, strict=True))[::-1]
     while arrivals or core.has_work:
         now_s = clock() - began_s
@@ -149,13 +153,14 @@ def run_real(
             _take(run, core.handle(command))
         if not core.has_work:
             clock.skip(max(arrivals[-1][0] - now_s, 0.0))
+            free_s = clock()
             continue
-        step_began_s = clock()
         _take(run, core.step())
         decoder = core.models["m"].decoder
         assert decoder is not None
         work = decoder.last_work
-        step_s = clock() - step_began_s
+        # From the end of the one before: taking requests in between is time, too.
+        step_s, free_s = clock() - free_s, clock()
         run.steps.append(StepRecord(work.decode_rows, work.prefill_tokens, work.kv_slots, step_s))
     return run
 
@@ -230,13 +235,13 @@ class Trial:
 def report(
     name: str, trials: Sequence[Trial], steps: Sequence[Sequence[StepRecord]], pages: int
 ) -> None:
-    """Print the errors of a policy; `steps` are those of all runs, one before the trials."""
-    own = [(number, trial) for number, trial in enumerate(trials, start=1) if trial.policy == name]
+    """Print the errors of a policy; `steps` are those that were known before each trial."""
+    own = [(number, trial) for number, trial in enumerate(trials) if trial.policy == name]
     columns = zip(*(trial.real_s for _, trial in own), strict=True)
     real = "".join(f"{statistics.median(values):>12.3f} s" for values in columns)
     print(f"{name:<18}{'real':>10}{real}")
     for source, errors in (
-        ("before", [t.errors(steps[n - 1], pages) for n, t in own]),
+        ("before", [t.errors(steps[n], pages) for n, t in own]),
         ("own steps", [t.errors(t.run.steps, pages) for _, t in own]),
     ):
         medians = [statistics.median(values) for values in zip(*errors, strict=True)]
@@ -279,23 +284,29 @@ def main() -> None:
     print(f"fitted to the first {len(first.steps)} steps: {step_time}", flush=True)
     names = arguments.policies.split(",")
     runs: list[Trial] = []
-    steps = [first.steps]
-    for number in range(arguments.rounds * len(names)):
+    known: list[list[StepRecord]] = []
+    latest: deque[list[StepRecord]] = deque(maxlen=len(names))
+    for number in range((arguments.rounds + 1) * len(names)):
         requests = workload(arguments.requests, 2 + number, 1.0)
         requests = with_load(requests, step_time, arguments.load)
         name = names[number % len(names)]
         core.handle(SetPolicy(name))
-        real = run_real(core, requests, loaded.vocabulary, clock)
-        runs.append(Trial(name, requests, real))
-        before, own = (runs[-1].errors(s, loaded.pages)[0] for s in (steps[-1], real.steps))
-        waiting_s = runs[-1].real_s[0]
-        print(f"{name}: waited {waiting_s:.3f} s; {before:+.0%}, own steps {own:+.0%}", flush=True)
-        steps.append(real.steps)
+        trial = Trial(name, requests, run_real(core, requests, loaded.vocabulary, clock))
+        if len(latest) == len(names):  # the first round is there to be learnt from
+            runs.append(trial)
+            known.append(list(chain.from_iterable(latest)))
+            before, own = (
+                trial.errors(steps, loaded.pages)[0] for steps in (known[-1], trial.run.steps)
+            )
+            told = f"waited {trial.real_s[0]:.3f} s; {before:+.0%}, own steps {own:+.0%}"
+            print(f"{name}: {told}", flush=True)
+        latest.append(trial.run.steps)
     print(f"{'policy':<18}{'':>10}{'mean waiting':>14}{'first token':>14}{'turnaround':>14}")
     for name in names:
-        report(name, runs, steps, loaded.pages)
+        report(name, runs, known, loaded.pages)
     if arguments.steps:
-        write_steps(arguments.steps, [record for run in steps for record in run])
+        steps = [*known[0], *chain.from_iterable(trial.run.steps for trial in runs)]
+        write_steps(arguments.steps, steps)
     print(f"load afterwards {os.getloadavg()[0]:.2f}")
 
 
