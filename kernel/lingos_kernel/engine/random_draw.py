@@ -1,7 +1,10 @@
 """Random draws that depend on (seed, choice, position) and nothing else.
 
-A draw is one 64-bit number from a keyed hash and an exact search in integer weights, so the
-result does not depend on batch-mates, on the order of evaluation, or on how a device adds up.
+A draw is a race: each token gets a random arrival time that its weight divides, and the first one
+wins (the Gumbel-max trick). So the result does not depend on batch-mates, and hardly on how a
+device adds up: a token's own weight moves its own arrival, while in a cumulative sum the last bits of all
+weights before it would move the place where it is looked for. Computed again from its tokens, a
+sequence draws the same, unless two tokens arrive within the rounding of their logits.
 """
 
 from __future__ import annotations
@@ -20,6 +23,12 @@ Sums stay exact in int64 for vocabularies up to 2**22.
 """
 
 _WORD = (1 << 64) - 1
+_STEP, _MIX_1, _MIX_2 = (
+    value - (1 << 64) for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+)
+"""SplitMix64 (Steele, Lea and Flood 2014), as signed words."""
+_ROWS = 64
+"""Rows that race at a time on a GPU; on a CPU it is one, and what it needs stays in the cache."""
 
 
 def random_bits(seed: int, choice: int, position: int) -> int:
@@ -78,15 +87,33 @@ def keep_min_p(weights: torch.Tensor, shares: Sequence[float]) -> None:
 
 
 def draw(weights: torch.Tensor, bits: Sequence[int]) -> torch.Tensor:
-    """One index per row, with probability proportional to its weight; destroys `weights`.
+    """One index per row, with probability proportional to its weight.
 
     weights: [R, V] int64, no row all zero; bits: R numbers of `random_bits`. Result: [R].
     """
-    cumulative = weights.cumsum_(-1)
-    totals = cumulative[:, -1].tolist()
-    targets = [(number * total) >> 64 for number, total in zip(bits, totals, strict=True)]
-    wanted = torch.tensor(targets, dtype=torch.int64, device=weights.device)
-    return torch.searchsorted(cumulative, wanted[:, None], right=True).squeeze(1)
+    signed = [number - (1 << 64) if number >> 63 else number for number in bits]
+    states = torch.tensor(signed, dtype=torch.int64, device=weights.device)[:, None]
+    stream = torch.arange(1, weights.shape[-1] + 1, device=weights.device) * _STEP
+    rows = 1 if weights.device.type == "cpu" else _ROWS
+    groups = zip(weights.split(rows), states.split(rows), strict=True)
+    return torch.cat([_first(some, _uniform(stream + state)) for some, state in groups])
+
+
+def _uniform(state: torch.Tensor) -> torch.Tensor:
+    """Numbers between 0 and 1 in steps of 2**-52, from states of SplitMix64; destroys `state`."""
+    for shift, factor in ((30, _MIX_1), (27, _MIX_2), (31, None)):
+        state ^= (state >> shift) & (_WORD >> shift)  # torch shifts the sign in
+        if factor is not None:
+            state *= factor
+    return (state >> 12 & (1 << 52) - 1).to(torch.float64).add_(0.5).mul_(2.0**-52)
+
+
+def _first(weights: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+    """Who arrives first, at an exponentially distributed time divided by its weight.
+
+    The times are negative here: the first one is the greatest, and without weight it is never.
+    """
+    return uniform.neg_().log1p_().div_(weights).argmax(-1)
 
 
 def _select(weights: torch.Tensor, rows: list[int]) -> torch.Tensor:

@@ -85,14 +85,14 @@ class Sampler:
         peaks = logits.amax(-1, keepdim=True)
         distance = logits.neg_().add_(peaks)
         distance.div_(torch.tensor(temperatures, device=logits.device))
-        # A row of infinities or NaN (a broken model) has no distances; it ends on the last token.
+        # A row of infinities or NaN (a broken model) has no distances; it ends on the first token.
         distance.nan_to_num_(nan=math.inf, posinf=math.inf)
         weights = integer_weights(distance, self._buffer(torch.int64, rows, logits))
         keep_top_k(weights, [row.params.top_k for row in rows])
         keep_top_p(weights, [row.params.top_p for row in rows])
         keep_min_p(weights, [row.params.min_p for row in rows])
         bits = [random_bits(row.params.seed, row.choice, row.draw_position) for row in rows]
-        tokens: list[int] = draw(weights, bits).clamp_(max=logits.shape[-1] - 1).tolist()
+        tokens: list[int] = draw(weights, bits).tolist()
         return tokens
 
     def _buffer(self, dtype: torch.dtype, rows: Sized, like: torch.Tensor) -> torch.Tensor:
