@@ -68,6 +68,9 @@ ENTRIES: dict[str, Entry] = {
     "nice": Entry(
         "processes:nice_command", "Change a process's priority.", KERNEL, syscall="proc.nice"
     ),
+    "limit": Entry(
+        "processes:limit_command", "Set what a process may use.", KERNEL, syscall="proc.limit"
+    ),
     "wait": Entry(
         "processes:wait_command",
         "Wait until a process has ended, and say why.",

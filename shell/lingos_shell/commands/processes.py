@@ -1,4 +1,4 @@
-"""`lingos ps`, `kill`, `nice` and `wait`: the kernel's processes."""
+"""`lingos ps`, `kill`, `nice`, `limit` and `wait`: the kernel's processes."""
 
 from __future__ import annotations
 
@@ -92,6 +92,35 @@ def nice_command(invocation: Invocation, *, pid: int, priority: int) -> None:
         write_json({"pid": pid, "priority": priority})
     else:
         write_line(f"process {pid} has priority {priority}")
+
+
+@click.command("limit")
+@click.argument("pid", type=int, shell_complete=complete_pids)
+@click.option("--tokens", type=click.IntRange(min=0), help="Prompt and output tokens.")
+@click.option("--seconds", type=click.FloatRange(min=0), help="Seconds of its calls, added up.")
+@click.option("--tool-calls", type=click.IntRange(min=0), help="Calls that the model makes.")
+@click.option("--pages", type=click.IntRange(min=0), help="KV pages held at one time.")
+@common_options
+def limit_command(invocation: Invocation, *, pid: int, **limits: float | None) -> None:
+    """Set what a process may use.
+
+    A limit that is not given is lifted; without any the process has none.
+
+    \b
+    lingos limit 12 --tokens 20000 --seconds 600
+    """
+
+    async def limit(client: KernelClient) -> Process:
+        done: Process = await client.call("proc.limit", pid=pid, **limits)
+        return done
+
+    done = invocation.run(limit, start=False)
+    if invocation.as_json:
+        write_json(done)
+        return
+    given = [f"{value:g} {name.replace('_', ' ')}" for name, value in limits.items()
+             if value is not None]  # fmt: skip
+    write_line(f"process {pid} may use {', '.join(given) if given else 'what it wants'}")
 
 
 @click.command("wait")

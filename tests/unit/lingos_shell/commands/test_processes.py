@@ -41,6 +41,7 @@ def kernel(kernel: Any) -> Any:
         "proc.list": lambda: rows,
         "proc.kill": lambda **arguments: arguments,
         "proc.nice": lambda **arguments: arguments,
+        "proc.limit": lambda pid, **limits: {"pid": pid, "limits": limits},
     }
     return kernel
 
@@ -104,3 +105,17 @@ def test_nice_takes_negative_priorities(lingos: Any, kernel: Any) -> None:
     outcome = lingos("nice", "7", "20")
     assert outcome.exit_code == 2
     assert "priority 20 is out of range" in outcome.stderr
+
+
+def test_limit_sets_what_is_given_and_lifts_the_rest(lingos: Any, kernel: Any) -> None:
+    """Each limit has its option; what is set is said."""
+    none = {"tokens": None, "seconds": None, "tool_calls": None, "pages": None}
+    said = lingos("limit", "7", "--tokens", "20000", "--tool-calls", "3").stdout
+    assert said == "process 7 may use 20000 tokens, 3 tool calls\n"
+    assert lingos("limit", "7").stdout == "process 7 may use what it wants\n"
+    assert kernel.calls == [
+        ("proc.limit", {"pid": 7} | none | {"tokens": 20000, "tool_calls": 3}),
+        ("proc.limit", {"pid": 7} | none),
+    ]
+    assert json.loads(lingos("limit", "7", "--pages", "4", "--json").stdout)["pid"] == 7
+    assert lingos("limit", "7", "--tokens", "-1").exit_code == 2
