@@ -2,9 +2,9 @@
 
 A draw is a race: each token gets a random arrival time that its weight divides, and the first one
 wins (the Gumbel-max trick). So the result does not depend on batch-mates, and hardly on how a
-device adds up: a token's own weight moves its own arrival, while in a cumulative sum the last bits of all
-weights before it would move the place where it is looked for. Computed again from its tokens, a
-sequence draws the same, unless two tokens arrive within the rounding of their logits.
+device adds up: a token's own weight moves its own arrival, while in a cumulative sum the last bits
+of all weights before it would move the place where it is looked for. Computed again from its
+tokens, a sequence draws the same, unless two tokens arrive within the rounding of their logits.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def draw(weights: torch.Tensor, bits: Sequence[int]) -> torch.Tensor:
     states = torch.tensor(signed, dtype=torch.int64, device=weights.device)[:, None]
     stream = torch.arange(1, weights.shape[-1] + 1, device=weights.device) * _STEP
     rows = 1 if weights.device.type == "cpu" else _ROWS
-    groups = zip(weights.split(rows), states.split(rows), strict=True)
+    groups = zip(torch.split(weights, rows), torch.split(states, rows), strict=True)
     return torch.cat([_first(some, _uniform(stream + state)) for some, state in groups])
 
 

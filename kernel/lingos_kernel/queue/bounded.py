@@ -296,7 +296,7 @@ class BoundedQueue(Generic[T]):
         if len(self._messages) >= self.bound:
             what = f"queue {self.name!r} is full ({self.bound} messages)"
         else:
-            what = f"{tenant} has its {self.tenant_bound} messages in {self.name!r}"
+            what = f"tenant {tenant!r} has its {self.tenant_bound} messages in {self.name!r}"
         return QueueFull(what, retry_after_s=retry_after_s, queue=self.name)
 
     def _retry_after_s(self) -> float:

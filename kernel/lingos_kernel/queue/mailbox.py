@@ -202,7 +202,7 @@ class Mailboxes:
             await self._box(letter.to).put_async(
                 letter,
                 priority=letter.priority,
-                tenant=f"process {letter.sender}",
+                tenant=str(letter.sender),
                 ttl_s=ttl_s,
                 timeout_s=timeout_s,
             )

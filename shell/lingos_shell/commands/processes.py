@@ -101,7 +101,7 @@ def nice_command(invocation: Invocation, *, pid: int, priority: int) -> None:
 @click.option("--tool-calls", type=click.IntRange(min=0), help="Calls that the model makes.")
 @click.option("--pages", type=click.IntRange(min=0), help="KV pages held at one time.")
 @common_options
-def limit_command(invocation: Invocation, *, pid: int, **limits: float | None) -> None:
+def limit_command(invocation: Invocation, /, *, pid: int, **limits: float | None) -> None:
     """Set what a process may use.
 
     A limit that is not given is lifted; without any the process has none.
