@@ -18,4 +18,4 @@ def test_the_first_frame_is_measured() -> None:
     """A frame comes, typing is echoed, and leaving ends the program and the kernel."""
     benchmark = runpy.run_path(str(Path(__file__).with_name("tui_first_frame.py")))
     found = benchmark["measure"](rounds=1)
-    assert set(found) == {"lingos", "lingos top", "first echo"}
+    assert set(found) == {"lingos", "lingos top", "textual alone", "first echo"}

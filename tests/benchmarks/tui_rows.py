@@ -13,7 +13,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 from textual.app import App, ComposeResult
@@ -22,6 +22,7 @@ from textual.widgets import DataTable
 
 from lingos_kernel.telemetry.snapshot import Snapshot
 from lingos_kernel.testing.sample_snapshot import crowded_snapshot
+from lingos_shell.tui.lines import COMPONENTS
 from lingos_shell.tui.scheduler.arrange import Arranger, TableState
 from lingos_shell.tui.scheduler.columns import cells, lay_out
 from lingos_shell.tui.scheduler.model import SchedulerModel
@@ -35,6 +36,8 @@ STEP_S = 0.25
 
 class PaneApp(App[None]):
     """The whole pane, as `lingos top` shows it."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = set(COMPONENTS)
 
     def __init__(self) -> None:
         super().__init__()
