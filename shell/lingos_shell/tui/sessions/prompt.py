@@ -126,6 +126,10 @@ class Prompt(TextArea):
         self._sent: list[str] = []
         self._recalled = 0
 
+    def on_show(self) -> None:
+        """Be in the first frame: what was laid out in a batch is painted only when it asks."""
+        self.refresh()
+
     def remember(self, texts: Iterable[str]) -> None:
         """Texts that Up recalls, as if they had been sent before all others."""
         self._sent = [*texts, *self._sent][-MAX_HISTORY:]
