@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 
-YOUNG, MIDDLE, OLD = 5_000, 5, 100
+YOUNG, MIDDLE, OLD = 2_000, 5, 200
 """Allocations before a collection of the young; younger collections before one of the older."""
 
 

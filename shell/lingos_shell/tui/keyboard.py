@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-ECHO_S = 0.03
+ECHO_S = 0.015
 """So long after a key nothing else is drawn: by then it stands on the screen."""
 Breathe = Callable[[], Awaitable[None]]
 """Is awaited between two pieces of long work."""

@@ -17,7 +17,7 @@ from lingos_shell.tui.sessions.entries import Entry, UserMessage
 
 FRAME_S = 1 / 15
 """Between two drawings of an answer that streams."""
-TYPING_S, TYPING_FRAME_S = 0.3, 0.5
+TYPING_S, TYPING_FRAME_S = 0.3, 1.0
 """So long after a key somebody is typing; drawings are further apart then, since keys go first."""
 SHARE = 4
 """Drawing what streams takes one part in so many of the time, however slow the machine is."""
