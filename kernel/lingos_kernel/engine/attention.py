@@ -26,7 +26,7 @@ PAGED = "lingos_paged"
 class AttentionBackend(Protocol):
     """Computes attention over pages; one per kind of device."""
 
-    def prepare(self, batch: PackedBatch, windows: Iterable[int | None]) -> None:
+    def prepare(self, batch: PackedBatch) -> None:
         """Build what all layers of a step share: once for each window that occurs."""
 
     def attend(
@@ -41,21 +41,22 @@ class AttentionBackend(Protocol):
         """Store keys and values of the batch, then attend.
 
         query [T, query_heads, key_dim], key [T, kv_heads, key_dim], value [T, kv_heads,
-        value_dim] give [T, query_heads, value_dim].
+        value_dim] give [T - spare, query_heads, value_dim].
         """
 
 
 class SdpaBackend:
     """Gathers pages and calls torch's scaled_dot_product_attention; runs on every device."""
 
-    def __init__(self) -> None:
+    def __init__(self, shapes: Iterable[LayerShape]) -> None:
+        self._windows = {shape.window for shape in shapes}
         self._batch: PackedBatch | None = None
         self._indices: dict[int | None, StepIndex] = {}
 
-    def prepare(self, batch: PackedBatch, windows: Iterable[int | None]) -> None:
+    def prepare(self, batch: PackedBatch) -> None:
         """Index the pages of the batch for each window."""
         self._batch = batch
-        self._indices = {window: StepIndex.of(batch, window) for window in windows}
+        self._indices = {window: StepIndex.of(batch, window) for window in self._windows}
 
     def attend(
         self,
@@ -94,15 +95,17 @@ class SdpaBackend:
 class PagedState:
     """What the attention modules of one model share: the backend, and whether a batch is bound."""
 
-    def __init__(self, backend: AttentionBackend, shapes: Iterable[LayerShape]) -> None:
+    def __init__(self, backend: AttentionBackend) -> None:
         self.backend = backend
         self.is_bound = False
-        self._windows = {shape.window for shape in shapes}
+        self.spare_rows = 0
+        """Rows of the batch that nobody asked for; see `PackedBatch.spare`."""
 
     @contextmanager
     def bound(self, batch: PackedBatch) -> Iterator[None]:
         """Attend over pages for the batch while the block runs."""
-        self.backend.prepare(batch, self._windows)
+        self.backend.prepare(batch)
+        self.spare_rows = batch.spare
         self.is_bound = True
         try:
             yield
@@ -133,6 +136,8 @@ class PagedLayer:
             value[0].transpose(0, 1),
             sinks,
         )
+        if spare := self._state.spare_rows:
+            output = torch.cat((output, output[-1:].expand(spare, -1, -1)))
         return output[None]
 
 

@@ -51,10 +51,17 @@ class PackedBatch:
     """[R]: indices into T."""
     singles: tuple[Part, ...]
     chunks: tuple[Chunk, ...]
+    spare: int = 0
+    """So many rows at the end of T repeat the last one; they are stored over it, as the same."""
 
     @classmethod
-    def pack(cls, parts: Sequence[Part], device: torch.device) -> PackedBatch:
-        """Pack parts in their order; those of one token must come first."""
+    def pack(
+        cls, parts: Sequence[Part], device: torch.device, *, least_rows: int = 1
+    ) -> PackedBatch:
+        """Pack parts in their order; those of one token must come first.
+
+        T, and R when any logits are asked for, are filled up to `least_rows`.
+        """
         ids: list[int] = []
         positions: list[int] = []
         slots: list[int] = []
@@ -70,6 +77,10 @@ class PackedBatch:
             positions += range(part.start, part.end)
             slots += _slots(part)
             rows += range(offset + part.logits_from, offset + count)
+        spare = max(least_rows - len(ids), 0)
+        for column in (ids, positions, slots):
+            column += column[-1:] * spare
+        rows += rows[-1:] * (least_rows - len(rows))
         packed = torch.tensor([ids, positions, slots], dtype=torch.int64).to(device)
         return cls(
             input_ids=packed[0:1],
@@ -78,6 +89,7 @@ class PackedBatch:
             logit_rows=torch.tensor(rows, dtype=torch.int64).to(device),
             singles=tuple(parts[: len(parts) - len(chunks)]),
             chunks=tuple(chunks),
+            spare=spare,
         )
 
 

@@ -26,6 +26,7 @@ from lingos_kernel.engine.probe import Found, probe
 from lingos_kernel.engine.roster import Roster
 from lingos_kernel.engine.runner import ModelRunner
 from lingos_kernel.engine.settings import EngineSettings
+from lingos_kernel.engine.steady_silu import steady_activations
 from lingos_kernel.engine.tier_choice import choose_tiers, identity_of
 from lingos_kernel.engine.weight_sizes import weight_bytes
 from lingos_kernel.errors import UnsupportedModel
@@ -147,6 +148,7 @@ def assemble(
     if found and model.config.get_text_config().model_type not in PROVEN:
         verify(model, found, spec.name, is_exact=spec.weight_format == "native")
     pack_linears(model)
+    steady_activations(model)
     one_page_bytes = page_bytes([shape for _, shape in found], KV_STORES[spec.kv_format])
     weights = weight_bytes(model)
     context = _context(model, codec, spec)

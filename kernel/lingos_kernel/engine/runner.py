@@ -12,6 +12,8 @@ from lingos_kernel.engine.batch import PackedBatch, Part
 from lingos_kernel.engine.cpu_threads import CpuThreads
 from lingos_kernel.engine.kv_cache import KvCache
 from lingos_kernel.engine.probe import Found
+from lingos_kernel.engine.segment_attention import SegmentBackend
+from lingos_kernel.engine.segment_index import QUERY_ROWS
 
 
 class ModelRunner:
@@ -24,7 +26,9 @@ class ModelRunner:
         self._device: torch.device = model.device
         self._threads = CpuThreads(self._device, threads)
         shapes = [shape for _, shape in found]
-        self._state = PagedState(SdpaBackend(), shapes)
+        is_segmented = SegmentBackend.can_serve(self._device, shapes)
+        self._least_rows = QUERY_ROWS if is_segmented else 1
+        self._state = PagedState(SegmentBackend(shapes) if is_segmented else SdpaBackend(shapes))
         for (module, shape), layer in zip(found, cache.layers, strict=True):
             module.lingos_layer = PagedLayer(shape, layer, self._state)  # type: ignore[assignment]
         model.set_attn_implementation(PAGED)
@@ -35,7 +39,7 @@ class ModelRunner:
 
         Parts of one token come first. With no rows asked for, R is 0.
         """
-        batch = PackedBatch.pack(parts, self._device)
+        batch = PackedBatch.pack(parts, self._device, least_rows=self._least_rows)
         self._threads.use_for(batch.input_ids.numel())
         rows = batch.logit_rows
         with self._state.bound(batch):
@@ -45,7 +49,8 @@ class ModelRunner:
                 use_cache=False,
                 logits_to_keep=rows,
             )
-        logits: Tensor = output.logits[0]
+        wanted = sum(len(part.token_ids) - part.logits_from for part in parts)
+        logits: Tensor = output.logits[0, :wanted]
         return logits.float()
 
     @torch.inference_mode()

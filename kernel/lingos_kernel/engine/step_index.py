@@ -55,7 +55,7 @@ class StepIndex:
     def of(cls, batch: PackedBatch, window: int | None) -> StepIndex:
         """Index a batch; `window` None sees everything."""
         device = batch.slots.device
-        tables = [_visible_pages(part, window) for part in batch.singles]
+        tables = [visible_pages(part, window) for part in batch.singles]
         starts = [pages[0] for _, pages in tables]
         bounds = group_by_length([len(pages) for _, pages in tables], starts)
         groups = [
@@ -109,10 +109,13 @@ def causal_mask(
     return _mask(range(length), 0, length, window, device)
 
 
-def _visible_pages(part: Part, window: int | None) -> tuple[int, list[int]]:
-    """Number of the first page that the part's first query sees, and the pages from there on."""
+def visible_pages(part: Part, window: int | None, align: int = 1) -> tuple[int, list[int]]:
+    """Number of the first page that the part's first query sees, and the pages from there on.
+
+    The number is rounded down to a multiple of `align`.
+    """
     oldest = 0 if window is None else max(part.start + 1 - window, 0)
-    first = oldest // PAGE_SLOTS
+    first = oldest // PAGE_SLOTS // align * align
     return first, list(part.pages[first : (part.end - 1) // PAGE_SLOTS + 1])
 
 
@@ -124,7 +127,7 @@ def _group(
     window: int | None,
     device: torch.device,
 ) -> DecodeGroup:
-    shared = _shared_pages(parts[first:end]) if window is None and end - first > 1 else 0
+    shared = shared_pages(parts[first:end]) if window is None and end - first > 1 else 0
     prefix = list(parts[first].pages[:shared])
     width = max(len(pages) for _, pages in tables[first:end]) - shared
     flat: list[int] = []
@@ -146,7 +149,7 @@ def _group(
     )
 
 
-def _shared_pages(parts: tuple[Part, ...]) -> int:
+def shared_pages(parts: Sequence[Part]) -> int:
     """How many pages all rows begin with, if they are enough; none of them is written to."""
     most = min(part.start for part in parts) // PAGE_SLOTS
     leader, shared = parts[0].pages, most
@@ -172,7 +175,7 @@ def _span(chunk: Chunk, window: int | None, device: torch.device) -> ChunkSpan:
     if part.start == 0:
         mask = causal_mask(length, window, device)
         return ChunkSpan(chunk.offset, length, None, mask)
-    first, pages = _visible_pages(part, window)
+    first, pages = visible_pages(part, window)
     mask = _mask(
         range(part.start, part.end), first * PAGE_SLOTS, len(pages) * PAGE_SLOTS, window, device
     )

@@ -17,8 +17,8 @@ from lingos_kernel.engine.messages import (
 )
 
 PROMPT = list(range(10, 90))
-SAMPLED = SamplingParams(temperature=1.0, seed=5, max_tokens=12, ignore_eos=True)
-GREEDY = SamplingParams(max_tokens=12, ignore_eos=True)
+SAMPLED = SamplingParams(temperature=1.0, seed=5, max_tokens=12, ignore_eos=True, logprobs=0)
+GREEDY = SamplingParams(max_tokens=12, ignore_eos=True, logprobs=0)
 
 
 @pytest.fixture
@@ -64,8 +64,12 @@ def tier(engine: Any, name: str) -> Any:
 def test_who_gave_way_says_the_same(
     small: Callable[..., Any], params: SamplingParams, relief: str
 ) -> None:
-    """Pages kept, spilled and brought back, or dropped and computed again: one answer."""
-    expected = answer(small(), "alone", params)
+    """Pages kept, spilled and brought back, or dropped and computed again: one answer.
+
+    The probabilities of its tokens, too, are the same to the bit.
+    """
+    alone = small()
+    expected = answer(alone, "r", params)
     engine = small()
     decoder = engine.core.models["m"].decoder
     ask(engine, "r", params, priority=5)
@@ -86,6 +90,8 @@ def test_who_gave_way_says_the_same(
         engine.step()  # both have room in places, not in pages: the kept ones go as well
     engine.run()
     assert engine.tokens("r") == expected
+    said, meant = ([o.logprobs for o in one.outputs["r", 0]] for one in (engine, alone))
+    assert said == meant
     assert engine.last("r").usage.preemptions >= 1
     assert (tier(engine, "host").restored_pages > 0) == (relief != "drop")
 

@@ -1,0 +1,182 @@
+"""Attention whose result for a query does not depend on what is computed beside it.
+
+A sum of floating-point numbers depends on its order, and libraries choose the order by the shape
+of the whole product. So keys are cut into segments at fixed positions, each query attends to every
+segment by itself (torch's flash kernel for CPUs, whose order is one and the same for these shapes),
+and the parts are put together by their log-sum-exp, first to last. What a query does not see adds
+an exact zero. Whether a token is computed in a prompt, alone or in a batch, with pages that others
+read too or by itself, anew or for the first time: the bits are the same.
+
+The decomposition is that of Flash-Decoding (Dao et al. 2023) with segments of fixed size, as in
+Thinking Machines' *Defeating Nondeterminism in LLM Inference* (He et al. 2025).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from lingos_kernel.engine.batch import PackedBatch
+from lingos_kernel.engine.kv_cache import LayerShape, LayerStore
+from lingos_kernel.engine.segment_index import (
+    QUERY_ROWS,
+    SEGMENT_PAGES,
+    SegmentGroup,
+    SegmentIndex,
+    SegmentSpan,
+)
+
+_MOST_NUMBERS = 1 << 23
+"""Of the parts of one run's queries, before they are put together: 32 MiB."""
+
+
+class SegmentBackend:
+    """For float32 on CPUs, without soft caps and sinks; see `can_serve`."""
+
+    def __init__(self, shapes: Iterable[LayerShape]) -> None:
+        self._windows = {shape.window for shape in shapes}
+        self._slots: Tensor | None = None
+        self._indices: dict[int | None, SegmentIndex] = {}
+
+    @staticmethod
+    def can_serve(device: torch.device, shapes: Iterable[LayerShape]) -> bool:
+        """Whether all layers are of the kind that this computes."""
+        return (
+            device.type == "cpu"
+            and hasattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu")
+            and all(
+                shape.dtype == torch.float32
+                and shape.key_dim == shape.value_dim
+                and shape.softcap is None
+                and not shape.has_sinks
+                for shape in shapes
+            )
+        )
+
+    def prepare(self, batch: PackedBatch) -> None:
+        """As `AttentionBackend.prepare`."""
+        self._slots = batch.slots
+        self._indices = {window: SegmentIndex.of(batch, window) for window in self._windows}
+
+    def attend(
+        self,
+        shape: LayerShape,
+        cache: LayerStore,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        sinks: Tensor | None,
+    ) -> Tensor:
+        """As `AttentionBackend.attend`; there are no sinks."""
+        assert self._slots is not None
+        assert sinks is None
+        cache.write(self._slots, key, value)
+        index = self._indices[shape.window]
+        # Query heads that share a key head become rows of one product.
+        query = query.view(len(query), shape.kv_heads, -1, shape.key_dim)
+        outputs = [_attend_group(shape, cache, query, group) for group in index.groups]
+        outputs += [_attend_span(shape, cache, query, span) for span in index.spans]
+        output = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+        return output.flatten(1, 2)
+
+
+def _attend_group(
+    shape: LayerShape, cache: LayerStore, query: Tensor, group: SegmentGroup
+) -> Tensor:
+    """[rows, kv_heads, heads of each, dim]"""
+    rows, segments = group.rows, group.segments
+    query = query[group.first : group.first + rows]
+    heads = query.shape[2]
+    keys, values = (_cut(t, rows * segments) for t in cache.gather(group.pages, rows))
+    own = pad(query, (0, 0, 0, -heads % QUERY_ROWS))[:, None].expand(-1, segments, -1, -1, -1)
+    output, sums = _attend(shape, own.flatten(0, 1), keys, values, group.mask)
+    outputs = output.view(rows, segments, *output.shape[1:])[..., :heads, :].transpose(0, 1)
+    lse = sums.view(rows, segments, *sums.shape[1:])[..., :heads].transpose(0, 1)
+    if group.unseen is not None:
+        lse = lse + group.unseen
+    if group.prefix is None:
+        return _merge(list(outputs), lse)
+    count = len(group.prefix) // SEGMENT_PAGES
+    keys, values = (_cut(t, count) for t in cache.gather(group.prefix, 1))
+    all_rows = query.transpose(0, 1).flatten(1, 2)  # [kv_heads, rows * heads, dim]
+    packed = pad(all_rows, (0, 0, 0, -all_rows.shape[1] % QUERY_ROWS)).expand(count, -1, -1, -1)
+    output, sums = _attend(shape, packed, keys, values, None)
+    shape_of_rows = (count, -1, rows, heads)
+    shared = output[:, :, : rows * heads].reshape(*shape_of_rows, shape.key_dim).transpose(1, 2)
+    shared_lse = sums[:, :, : rows * heads].reshape(shape_of_rows).transpose(1, 2)
+    return _merge([*shared, *outputs], torch.cat((shared_lse, lse)))
+
+
+def _attend_span(shape: LayerShape, cache: LayerStore, query: Tensor, span: SegmentSpan) -> Tensor:
+    """[length, kv_heads, heads of each, dim]"""
+    keys, values = cache.gather(span.pages, 1)
+    query = query[span.offset : span.offset + span.length]
+    most = max(_MOST_NUMBERS // (len(span.segments) * query[0].numel()), QUERY_ROWS)
+    outputs = [
+        _attend_run(shape, keys, values, query[first : first + most], span, first)
+        for first in range(0, span.length, most)
+    ]
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+
+def _attend_run(
+    shape: LayerShape, keys: Tensor, values: Tensor, query: Tensor, span: SegmentSpan, first: int
+) -> Tensor:
+    """Queries of a span from its `first` on."""
+    length, groups, heads, dim = query.shape
+    packed = query.transpose(0, 1).flatten(1, 2)  # [kv_heads, length * heads, dim]
+    seen = [s for s in span.segments if s.begin < first + length and s.end > first]
+    outputs = packed.new_zeros(len(seen), *packed.shape)
+    lse = packed.new_full((len(seen), groups, length * heads), -torch.inf)
+    for number, segment in enumerate(seen):
+        begin, end = max(segment.begin - first, 0), min(segment.end - first, length)
+        rows = packed[:, begin * heads : end * heads]
+        spare = -rows.shape[1] % QUERY_ROWS
+        mask = None
+        if segment.mask is not None:
+            skipped = first + begin - segment.begin
+            visible = segment.mask[skipped : skipped + end - begin].repeat_interleave(heads, 0)
+            mask = torch.zeros(visible.shape).masked_fill_(~visible, -torch.inf)
+            mask = pad(mask, (0, 0, 0, spare))[None, None]
+        here = slice(segment.first, segment.first + segment.slots)
+        output, sums = _attend(
+            shape, pad(rows, (0, 0, 0, spare))[None], keys[:, :, here], values[:, :, here], mask
+        )
+        outputs[number, :, begin * heads : end * heads] = output[0, :, : rows.shape[1]]
+        lse[number, :, begin * heads : end * heads] = sums[0, :, : rows.shape[1]]
+    merged = _merge(list(outputs), lse)
+    return merged.view(groups, length, heads, dim).transpose(0, 1)
+
+
+def _cut(gathered: Tensor, parts: int) -> Tensor:
+    """Keys or values [rows, kv_heads, slots, dim] of all rows as [parts, kv_heads, ..., dim]."""
+    groups, dim = gathered.shape[1], gathered.shape[3]
+    return gathered.transpose(1, 2).reshape(parts, -1, groups, dim).transpose(1, 2)
+
+
+def _attend(
+    shape: LayerShape, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Attention of query [B, kv_heads, n, dim] within one segment, and its log-sum-exp [B, ., n].
+
+    n is a multiple of `QUERY_ROWS`, and so are the slots of keys [B, kv_heads, slots, dim]: of 16.
+    """
+    output, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+        query, keys, values, attn_mask=mask, scale=shape.scaling
+    )
+    return output, lse
+
+
+def _merge(outputs: Sequence[Tensor], lse: Tensor) -> Tensor:
+    """One output of those of S segments, each [..., dim], with lse [S, ...]; first to last."""
+    if len(outputs) == 1:
+        return outputs[0]
+    weights = (lse - lse.amax(0)).exp_()
+    output, total = outputs[0] * weights[0, ..., None], weights[0]
+    for part, weight in zip(outputs[1:], weights[1:], strict=True):
+        output = output.add_(part * weight[..., None])
+        total = total + weight
+    return output.div_(total[..., None])
