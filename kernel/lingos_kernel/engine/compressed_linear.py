@@ -17,6 +17,8 @@ class CompressedLinear(nn.Module):
     """What all formats share. The weight [out, in] is read once and not kept."""
 
     bias: Tensor | None
+    is_batch_invariant = False
+    """Whether a row is the same, bit for bit, whatever rows it is computed with."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
         """`dtype`: of the bias and of what is computed."""

@@ -82,6 +82,7 @@ class Int4Linear(CompressedLinear):
 class PackedInt4Linear(CompressedLinear):
     """torch's kernel for CPUs, on rows in bfloat16."""
 
+    is_batch_invariant = True
     packed: Tensor
     scales_and_middles: Tensor
 

@@ -53,6 +53,7 @@ class DigitsInt8Linear(CompressedLinear):
     them.
     """
 
+    is_batch_invariant = True
     scales: Tensor
     _zeros: Tensor
 

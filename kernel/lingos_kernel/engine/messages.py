@@ -1,9 +1,6 @@
 """Messages between the kernel and its engine process: small, typed, frozen.
 
-Kernel to engine: `LoadModel`, `UnloadModel`, `Generate`, `Embed`, `Cancel`, `SetPriority`,
-`SetPolicy`, `Pause`, `Resume`, `Fork`, `HoldPages`, `ReleasePages`, `DropCache`,
-`Shutdown`. Engine to kernel: `Ready`, `ModelLoaded`, `ModelUnloaded`, `Outputs`, `Embedded`,
-`Failed`, `PagesHeld`, `EngineStats`.
+Kernel to engine go the members of `Command`, engine to kernel those of `Event`.
 
 They are encoded with msgspec (MessagePack); decode with `decode_command` and `decode_event`.
 No torch here: the kernel imports this file.
@@ -335,6 +332,8 @@ class ModelLoaded(Message, frozen=True):
     load_s: float
     weight_format: WeightFormat = "native"
     kv_format: KvFormat = "native"
+    batch_invariant: bool = False
+    """Whether a token is computed to the same bits, whatever is computed beside it."""
 
 
 class ModelUnloaded(Message, frozen=True):

@@ -12,6 +12,7 @@ import torch
 from msgspec.structs import replace
 
 from lingos_kernel.engine.batch import Part
+from lingos_kernel.engine.batch_invariance import make_batch_invariant
 from lingos_kernel.engine.compression import load_compressed
 from lingos_kernel.engine.decoder import Decoder
 from lingos_kernel.engine.embedder import Embedder
@@ -21,12 +22,10 @@ from lingos_kernel.engine.intake import Intake
 from lingos_kernel.engine.kv_cache import KvCache, page_bytes
 from lingos_kernel.engine.kv_formats import KV_STORES
 from lingos_kernel.engine.messages import ModelLoaded, ModelSpec
-from lingos_kernel.engine.packed_linear import pack_linears
 from lingos_kernel.engine.probe import Found, probe
 from lingos_kernel.engine.roster import Roster
 from lingos_kernel.engine.runner import ModelRunner
 from lingos_kernel.engine.settings import EngineSettings
-from lingos_kernel.engine.steady_silu import steady_activations
 from lingos_kernel.engine.tier_choice import choose_tiers, identity_of
 from lingos_kernel.engine.weight_sizes import weight_bytes
 from lingos_kernel.errors import UnsupportedModel
@@ -147,9 +146,9 @@ def assemble(
     found = probe(model, spec.name) if spec.kind == "causal" else []
     if found and model.config.get_text_config().model_type not in PROVEN:
         verify(model, found, spec.name, is_exact=spec.weight_format == "native")
-    pack_linears(model)
-    steady_activations(model)
-    one_page_bytes = page_bytes([shape for _, shape in found], KV_STORES[spec.kv_format])
+    shapes = [shape for _, shape in found]
+    is_invariant = make_batch_invariant(model, shapes)
+    one_page_bytes = page_bytes(shapes, KV_STORES[spec.kv_format])
     weights = weight_bytes(model)
     context = _context(model, codec, spec)
     pages = 0
@@ -183,6 +182,7 @@ def assemble(
         load_s=0.0,
         weight_format=spec.weight_format if found else "native",
         kv_format=spec.kv_format if found else "native",
+        batch_invariant=is_invariant,
     )
     decoder = _decoder(model, found, spec, info, codec, settings, clock) if found else None
     encoder = _encoder(model, info, codec)

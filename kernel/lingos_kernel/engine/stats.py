@@ -100,8 +100,9 @@ class Meter:
             prompt_tokens_per_s=_ratio(sum(step.work.prompt_tokens for step in steps), span_s),
             output_tokens_per_s=_ratio(sum(step.work.output_tokens for step in steps), span_s),
             step_s=_ratio(sum(step.duration_s for step in steps), len(steps)),
-            floor_share=_ratio(
-                sum(step.floor_s for step in decodes), sum(step.duration_s for step in decodes)
+            # Pages that rows share are read once, and bandwidth is measured beside others' work.
+            floor_share=min(
+                _ratio(sum(s.floor_s for s in decodes), sum(s.duration_s for s in decodes)), 1.0
             ),
             rss_bytes=self._process.memory_info().rss,
             device_used_bytes=self._device_used(),

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lingos_kernel.engine import segment_attention
 from lingos_kernel.engine.batch import Part
+from lingos_kernel.engine.batch_invariance import make_batch_invariant
 from lingos_kernel.engine.core import EngineCore
 from lingos_kernel.engine.int8_cache import Int8LayerCache
 from lingos_kernel.engine.kv_cache import KvCache, LayerCache, LayerStore
@@ -21,7 +22,7 @@ from lingos_kernel.engine.packed_linear import pack_linears
 from lingos_kernel.engine.probe import probe
 from lingos_kernel.engine.runner import ModelRunner
 from lingos_kernel.engine.settings import EngineSettings
-from lingos_kernel.engine.steady_silu import SteadySiLU, steady_activations
+from lingos_kernel.engine.steady_activations import STEADY
 from lingos_kernel.engine.step_index import in_order
 from lingos_kernel.models.loader import build_causal, load_causal
 from lingos_kernel.models.store import StoredModel
@@ -42,6 +43,12 @@ CONFIGS = {
     "heads of their own": tf.LlamaConfig(**COMMON, num_attention_heads=3, num_key_value_heads=3),
     "windows": tf.MistralConfig(
         **COMMON, num_attention_heads=6, num_key_value_heads=3, sliding_window=150
+    ),
+    "the GELU of tanh, and two windows": tf.Gemma3TextConfig(
+        **COMMON, num_attention_heads=4, num_key_value_heads=2, head_dim=16, sliding_window=40
+    ),
+    "the GELU, and layer norms": tf.Starcoder2Config(
+        **COMMON, num_attention_heads=3, num_key_value_heads=3, hidden_act="gelu"
     ),
     "biases and norms of heads": tf.Qwen3Config(
         **COMMON, num_attention_heads=4, num_key_value_heads=1, head_dim=16, attention_bias=True
@@ -68,9 +75,8 @@ class Beside:
 
     def __init__(self, model: Any, rng: random.Random, store: type[LayerStore]) -> None:
         found = probe(model, "m")
-        pack_linears(model)
-        steady_activations(model)
         shapes = [shape for _, shape in found]
+        assert make_batch_invariant(model, shapes)
         self.runner = ModelRunner(model, found, KvCache(shapes, POOL, CPU, store))
         self.rng = rng
 
@@ -169,14 +175,34 @@ def test_the_default_model(default_model: StoredModel) -> None:
     )
 
 
-def test_a_number_has_the_same_silu_wherever_it_lies() -> None:
+@pytest.mark.parametrize("plain", STEADY)
+def test_a_number_has_the_same_activation_wherever_it_lies(plain: type[nn.Module]) -> None:
     """Also at the end of a thread's part, where torch's own computes it otherwise."""
     numbers = torch.randn(100_003) * 5
     numbers[:2] = torch.tensor([-200.0, 200.0])
-    expected = SteadySiLU()(numbers)
-    torch.testing.assert_close(expected, nn.functional.silu(numbers), rtol=1e-6, atol=1e-7)
+    steady = STEADY[plain]()
+    expected = steady(numbers)
+    torch.testing.assert_close(expected, plain()(numbers), rtol=1e-5, atol=2e-6)
     assert expected[:2].tolist() == [0.0, 200.0]
     for threads in THREADS:
         torch.set_num_threads(threads)
         for first in (1, 7, 16, 33):
-            assert torch.equal(SteadySiLU()(numbers[first:].clone()), expected[first:])
+            assert torch.equal(steady(numbers[first:].clone()), expected[first:])
+
+
+NOT_SO = {
+    "experts": tf.MixtralConfig(
+        **COMMON, num_attention_heads=4, num_key_value_heads=2, num_local_experts=4
+    ),
+    "other layers": tf.GPT2Config(vocab_size=97, n_embd=48, n_layer=2, n_head=4),
+    "soft caps": tf.Gemma2Config(
+        **COMMON, num_attention_heads=4, num_key_value_heads=2, head_dim=16
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NOT_SO)
+def test_what_is_not_so_does_not_say_so(name: str) -> None:
+    """Models of which it is not promised are told apart."""
+    model = build_causal(copy.deepcopy(NOT_SO[name]), device=CPU, dtype=torch.float32)
+    assert not make_batch_invariant(model, [shape for _, shape in probe(model, name)])
