@@ -66,7 +66,15 @@ def spawn(environ: dict[str, str], tmp_path: Path) -> Iterator[Spawn]:
 
 
 def leave(child: Any) -> None:
-    """Ctrl-D leaves, with exit code 0."""
+    """Ctrl-D leaves, with exit code 0.
+
+    It is pressed at a prompt: while a command runs, the terminal's driver has it, not the editor.
+    A prompt matches also when it is drawn anew beside what is typed, so an output comes first that
+    no typed line looks like.
+    """
+    child.sendline("!printf 'le%s' aving")
+    child.expect("leaving")
+    child.expect(PROMPT)
     child.sendeof()
     child.expect(pexpect.EOF)
     child.wait()
@@ -140,7 +148,7 @@ def test_a_session_is_there_again(spawn: Spawn) -> None:
     child = spawn("--session", "mine")
     child.expect(PROMPT)
     child.sendline("/ctx.show mine | !grep -c role")
-    child.expect("[2-9]")
+    child.expect(r"\n[2-9]\r\n")
     child.expect(PROMPT)
     leave(child)
 
