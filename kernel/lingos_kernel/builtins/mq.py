@@ -10,10 +10,10 @@ import msgspec
 from pydantic import Field
 
 from lingos_kernel.builtins.services import Services
-from lingos_kernel.errors import InvalidArguments
+from lingos_kernel.errors import InvalidArguments, NotPermitted
 from lingos_kernel.processes.rights import ADMIN
 from lingos_kernel.queue.jobs import DeadJob, Job
-from lingos_kernel.queue.names import QueueName, as_seen_by, plain, quoted
+from lingos_kernel.queue.names import QueueName, as_seen_by, audience, plain, quoted
 from lingos_kernel.queue.rows import QueueState
 from lingos_kernel.security.principal import Principal
 from lingos_kernel.syscalls.spec import Context, syscall
@@ -23,6 +23,9 @@ Seconds = Annotated[float | None, Field(ge=0, description="seconds to wait at mo
 Body = Annotated[Any, Field(description="any JSON value")]
 Shared = Annotated[
     bool, Field(description="mean the queue of this name that all tenants share, not the own one")
+]
+SharedTopic = Annotated[
+    bool, Field(description="mean the topic of this name that all tenants share, not the own one")
 ]
 DAY_S = 86_400.0
 
@@ -51,7 +54,7 @@ class MqSyscalls:
             wants_reply: get a correlation id that `mq.reply` answers.
             expires_s: drop it, counted, when nobody reads it in time.
         """
-        self._open(context.pid, to)
+        self._open(context, to)
         correlation_id = await self._services.mailboxes.send(
             to,
             body,
@@ -66,7 +69,7 @@ class MqSyscalls:
     @syscall("mq.recv", cost="io", timeout_s=DAY_S)
     async def recv(self, context: Context, timeout_s: Seconds = None) -> dict[str, Any]:
         """Take the next message out of the own mailbox: the most urgent, then the oldest."""
-        self._open(context.pid)
+        self._open(context)
         return asdict(await self._services.mailboxes.recv(context.pid, timeout_s=timeout_s))
 
     @syscall("mq.reply", cost="io")
@@ -78,7 +81,7 @@ class MqSyscalls:
         Args:
             correlation_id: of the message that was received.
         """
-        self._open(context.pid)
+        self._open(context)
         await self._services.mailboxes.reply(
             correlation_id, body, sender=context.pid, timeout_s=timeout_s
         )
@@ -98,7 +101,7 @@ class MqSyscalls:
         Args:
             to: the pid of the receiver.
         """
-        self._open(context.pid, to)
+        self._open(context, to)
         reply = await self._services.mailboxes.request(
             to, body, sender=context.pid, priority=priority, timeout_s=timeout_s
         )
@@ -112,15 +115,21 @@ class MqSyscalls:
         body: Body,
         expires_s: Seconds = None,
         timeout_s: Seconds = None,
+        shared: SharedTopic = False,
     ) -> dict[str, Any]:
-        """Tell a message to everybody who subscribes to a topic; says how many it reached.
+        """Tell a message to all of the tenant who subscribe to a topic; says how many it reached.
 
         Args:
             topic: a dotted name.
             expires_s: drop it, told to the subscriber, when it is not read in time.
         """
         reached = await self._services.topics.publish(
-            topic, body, sender=context.pid, ttl_s=expires_s, timeout_s=timeout_s
+            topic,
+            body,
+            sender=context.pid,
+            ttl_s=expires_s,
+            timeout_s=timeout_s,
+            audience=audience(context.principal.tenant, is_shared=shared),
         )
         return {"topic": topic, "reached": reached}
 
@@ -132,8 +141,9 @@ class MqSyscalls:
         overflow: Literal["block", "drop-oldest"] = "block",
         bound: Annotated[int | None, Field(ge=1)] = None,
         limit: Annotated[int | None, Field(ge=1, description="end after so many")] = None,
+        shared: SharedTopic = False,
     ) -> AsyncIterator[Any]:
-        """Stream what is published under a topic until the call is cancelled.
+        """Stream what the caller's tenant publishes under a topic until the call is cancelled.
 
         Args:
             topic: a name or a pattern like `jobs.*`.
@@ -141,7 +151,13 @@ class MqSyscalls:
             bound: messages that may wait for this subscriber.
         """
         topics = self._services.topics
-        subscription = topics.subscribe(topic, pid=context.pid, bound=bound, overflow=overflow)
+        subscription = topics.subscribe(
+            topic,
+            pid=context.pid,
+            bound=bound,
+            overflow=overflow,
+            audience=audience(context.principal.tenant, is_shared=shared),
+        )
         taken = 0
         try:
             async for delivery in subscription:
@@ -233,15 +249,17 @@ class MqSyscalls:
 
     @syscall("mq.queues", cost="io")
     async def queues(self, context: Context) -> list[dict[str, Any]]:
-        """List the queues, mailboxes and topics with their depths.
+        """List the queues, mailboxes and topics of the tenant and shared ones with their depths.
 
-        Of durable queues the tenant's own (`jobs:NAME`) and shared ones (`jobs:*/NAME`); who may
-        administer processes sees everybody's (`jobs:TENANT/NAME`).
+        Durable queues are called `jobs:NAME`, shared ones `jobs:*/NAME`; who may administer
+        processes sees everybody's (`jobs:TENANT/NAME`).
         """
+        by = context.principal
+        own = (audience(by.tenant), audience(by.tenant, is_shared=True))
         rows = (
-            *self._services.mailboxes.rows(),
-            *self._services.topics.rows(),
-            *_seen(await self._services.broker.rows(), context.principal),
+            *self._services.mailboxes.rows(lambda pid: self._is_near(by, pid)),
+            *self._services.topics.rows(None if by.may(ADMIN) else own),
+            *_seen(await self._services.broker.rows(), by),
         )
         return [asdict(row) for row in rows]
 
@@ -291,11 +309,27 @@ class MqSyscalls:
         requeued = await self._services.broker.requeue(job_id, tenant=tenant)
         return {"job_id": job_id, "requeued": requeued}
 
-    def _open(self, *pids: int) -> None:
-        """Mailboxes are made when first used, for processes that live."""
-        for pid in pids:
+    def _open(self, context: Context, to: int | None = None) -> None:
+        """Mailboxes are made when first used, for processes that live.
+
+        Raises `UnknownProcess`, and `NotPermitted` for one of another tenant.
+        """
+        for pid in (context.pid,) if to is None else (context.pid, to):
             self._services.processes.get(pid)
-            self._services.mailboxes.open(pid)
+        self._services.mailboxes.open(context.pid)
+        if to is None:
+            return
+        if not self._is_near(context.principal, to):
+            raise NotPermitted(
+                f"process {to} belongs to another tenant than {context.principal.name}",
+                hint=f"use a topic that both share (mq.publish --shared); {ADMIN} may write to all",
+                pid=to,
+            )
+        self._services.mailboxes.open(to)
+
+    def _is_near(self, by: Principal, pid: int) -> bool:
+        """Whether a process is of the caller's tenant, or the caller may act on all."""
+        return by.may(ADMIN) or self._services.processes.find(pid).principal.tenant == by.tenant
 
 
 def _seen(rows: tuple[QueueState, ...], by: Principal) -> list[QueueState]:

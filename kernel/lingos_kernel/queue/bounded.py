@@ -61,6 +61,7 @@ class BoundedQueue(Generic[T]):
         bound: int = 1024,
         *,
         tenant_bound: int | None = None,
+        tenant_word: str = "tenant",
         clock: Callable[[], float] = time.monotonic,
         on_expired: Callable[[Message[T]], None] | None = None,
     ) -> None:
@@ -69,6 +70,7 @@ class BoundedQueue(Generic[T]):
         self.name = name
         self.bound = bound
         self.tenant_bound = bound if tenant_bound is None else tenant_bound
+        self._tenant_word = tenant_word
         self.expired_total = 0
         self._clock = clock
         self._on_expired = on_expired
@@ -296,16 +298,16 @@ class BoundedQueue(Generic[T]):
         if len(self._messages) >= self.bound:
             what = f"queue {self.name!r} is full ({self.bound} messages)"
         else:
-            what = f"tenant {tenant!r} has its {self.tenant_bound} messages in {self.name!r}"
+            who = f"{self._tenant_word} {tenant!r}"
+            what = f"{who} has its {self.tenant_bound} messages in {self.name!r}"
         return QueueFull(what, retry_after_s=retry_after_s, queue=self.name)
 
     def _retry_after_s(self) -> float:
         """When the puts that wait, and one more, will have room, at the rate of recent takes."""
         if not self._taken_at:
             return 1.0
-        elapsed_s = max(self._clock() - self._taken_at[0], 1e-3)
-        wait_s = (len(self._putters) + 1) * elapsed_s / len(self._taken_at)
-        return min(max(wait_s, 0.01), 60.0)
+        each_s = max(self._clock() - self._taken_at[0], 1e-3) / len(self._taken_at)
+        return min(max((len(self._putters) + 1) * each_s, 0.01), 60.0)
 
     # Below, each method takes the lock itself.
 

@@ -73,6 +73,7 @@ class Mailboxes:
                 f"mailbox:{pid}",
                 self._bound,
                 tenant_bound=self._bound - self._bound // 4,
+                tenant_word="process",
                 clock=self._clock,
                 on_expired=self._expired,
             )
@@ -182,9 +183,9 @@ class Mailboxes:
         elif not question.answer.done():
             question.answer.set_result(letter)
 
-    def rows(self) -> tuple[QueueState, ...]:
-        """Every mailbox, by pid."""
-        return tuple(self._boxes[pid].row() for pid in sorted(self._boxes))
+    def rows(self, shows: Callable[[int], bool] = lambda _: True) -> tuple[QueueState, ...]:
+        """The mailboxes of the processes that `shows` says, by pid."""
+        return tuple(self._boxes[pid].row() for pid in sorted(self._boxes) if shows(pid))
 
     @property
     def owed(self) -> int:

@@ -27,7 +27,12 @@ class QueueName:
     @property
     def in_broker(self) -> str:
         """The name that no other queue has."""
-        return f"{EVERYBODY if self.is_shared else quoted(self.tenant)}/{self.queue}"
+        return f"{audience(self.tenant, is_shared=self.is_shared)}/{self.queue}"
+
+
+def audience(tenant: str, *, is_shared: bool = False) -> str:
+    """Who means the same by a name: one tenant, or all."""
+    return EVERYBODY if is_shared else quoted(tenant)
 
 
 def quoted(tenant: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -53,15 +53,21 @@ class Subscription:
         pid: int,
         overflow: Overflow,
         buffer: BoundedQueue[_Numbered],
+        audience: str = "",
     ) -> None:
         self.subscription_id = subscription_id
         self.pattern = pattern
+        self.audience = audience
         self.pid = pid
         self.overflow = overflow
         self.missed_total = 0
         self._buffer = buffer
         self._published = 0
         self._last = 0
+
+    def hears(self, topic: str, audience: str) -> bool:
+        """Whether it is told what is published so."""
+        return audience == self.audience and fnmatchcase(topic, self.pattern)
 
     async def take(self, timeout_s: float | None = None) -> Delivery:
         """The next delivery. Raises CallTimeout, and Cancelled when unsubscribed."""
@@ -116,7 +122,7 @@ class Subscription:
 
 
 class Topics:
-    """Who subscribes to what."""
+    """Who subscribes to what; the same name in another audience is another topic."""
 
     def __init__(self, bound: int = 1024, *, clock: Callable[[], float] = time.monotonic) -> None:
         """`bound`: of a subscriber's buffer, unless it asks for another."""
@@ -132,6 +138,7 @@ class Topics:
         pid: int = 0,
         bound: int | None = None,
         overflow: Overflow = "block",
+        audience: str = "",
     ) -> Subscription:
         """A buffer for what is published from now on under a topic, or topics like `jobs.*`."""
         if not pattern or overflow not in ("block", "drop-oldest"):
@@ -143,7 +150,7 @@ class Topics:
         buffer: BoundedQueue[_Numbered] = BoundedQueue(
             f"topic:{subscription_id}", bound or self._bound, clock=self._clock
         )
-        subscription = Subscription(subscription_id, pattern, pid, overflow, buffer)
+        subscription = Subscription(subscription_id, pattern, pid, overflow, buffer, audience)
         self._subscriptions[subscription_id] = subscription
         return subscription
 
@@ -173,13 +180,14 @@ class Topics:
         sender: int = 0,
         ttl_s: float | None = None,
         timeout_s: float | None = None,
+        audience: str = "",
     ) -> int:
-        """Deliver to every subscriber; returns how many it reached.
+        """Deliver to every subscriber of the audience; returns how many it reached.
 
         Waits for blocking subscribers with full buffers. When some have no room within `timeout_s`
         the others have the message all the same; raises QueueFull naming those that have not.
         """
-        subscribers = [s for s in self._subscriptions.values() if fnmatchcase(topic, s.pattern)]
+        subscribers = [s for s in self._subscriptions.values() if s.hears(topic, audience)]
         now = self._clock()
         outcomes = await asyncio.gather(
             *(
@@ -209,6 +217,10 @@ class Topics:
             )
         return reached
 
-    def rows(self) -> tuple[QueueState, ...]:
-        """Every subscriber's buffer, in order of subscription."""
-        return tuple(subscription.row() for subscription in self._subscriptions.values())
+    def rows(self, audiences: Collection[str] | None = None) -> tuple[QueueState, ...]:
+        """The subscribers' buffers, in order of subscription; of some audiences, or all."""
+        return tuple(
+            subscription.row()
+            for subscription in self._subscriptions.values()
+            if audiences is None or subscription.audience in audiences
+        )

@@ -39,6 +39,9 @@ from lingos_kernel.telemetry.sums import sums
 from lingos_kernel.threads.locks import Locks
 from lingos_kernel.threads.pool import ElasticPool
 
+IDLE_S = 2.0
+"""An engine with nothing at hand that was silent for so long has no rates any more."""
+
 
 @dataclass(slots=True)
 class Sources:
@@ -75,7 +78,7 @@ async def collect(sources: Sources) -> Snapshot:
         time_s=time.time(),
         kernel=_kernel_row(sources, now),
         devices=(_device_row(device, reading, stats, sources.engine.keeper.weights.budget_bytes),),
-        rates=_rates(stats),
+        rates=_rates(stats, now),
         sums=sums(stats, loaded, pool_sums, sources.dispatcher.books.timings()),
         processes=tuple(
             _process_row(p, by_pid.get(p.pid, ()), sources.requests, now)
@@ -180,16 +183,19 @@ def _device_row(
     )
 
 
-def _rates(stats: EngineStats) -> Rates:
+def _rates(stats: EngineStats, now: float) -> Rates:
+    """What the engine told last; it tells nothing while it has nothing to do."""
     computed, cached = stats.prompt_tokens_total, stats.cached_tokens_total
+    is_busy = any(model.running or model.waiting for model in stats.models)
+    is_idle = not is_busy and now - stats.time_s > IDLE_S
     return Rates(
-        prompt_tokens_per_s=stats.prompt_tokens_per_s,
-        output_tokens_per_s=stats.output_tokens_per_s,
+        prompt_tokens_per_s=0.0 if is_idle else stats.prompt_tokens_per_s,
+        output_tokens_per_s=0.0 if is_idle else stats.output_tokens_per_s,
         prefix_hit_share=cached / (computed + cached) if cached else 0.0,
         preemptions_total=stats.preemptions_total,
         prompt_tokens_total=computed,
         output_tokens_total=stats.output_tokens_total,
         cached_tokens_total=cached,
         step_s=stats.step_s,
-        floor_share=stats.floor_share,
+        floor_share=0.0 if is_idle else stats.floor_share,
     )

@@ -206,6 +206,37 @@ async def test_topics_reach_subscribers_until_they_have_enough(make_kernel: Any)
         assert [delivery["body"] for delivery in await listening.result()] == [1, 2]
 
 
+async def test_topics_and_mailboxes_belong_to_their_tenant(make_kernel: Any) -> None:
+    """The same topic is another for others, unless both mean the shared one; so are mailboxes."""
+    red, blue = (Principal(name, name, frozenset({"mq.*"})) for name in ("red", "blue"))
+    async with make_kernel() as kernel:
+        mine = kernel.processes.open(red, "x").pid
+
+        async def call(who: Principal, name: str, **arguments: Any) -> Any:
+            return await kernel.submit(who, name, arguments).result()
+
+        own = kernel.submit(red, "mq.subscribe", {"topic": "*", "limit": 1}, pid=mine)
+        both = kernel.submit(red, "mq.subscribe", {"topic": "*", "limit": 1, "shared": True})
+        while len(kernel.topics.rows()) < 2:
+            await asyncio.sleep(0)
+        assert len(await call(red, "mq.queues")) == 2
+        assert [row["name"] for row in await call(blue, "mq.queues")] == ["topic:*#2"]
+        assert (await call(blue, "mq.publish", topic="t", body="no"))["reached"] == 0
+        assert (await call(blue, "mq.publish", topic="t", body=1, shared=True))["reached"] == 1
+        assert (await call(red, "mq.publish", topic="t", body=2))["reached"] == 1
+        assert [delivery["body"] for delivery in await own.result()] == [2]
+        assert [delivery["body"] for delivery in await both.result()] == [1]
+        for name in ("mq.send", "mq.request"):
+            with pytest.raises(NotPermitted, match="another tenant"):
+                await call(blue, name, to=mine, body=1)
+        await kernel.call("mq.send", to=mine, body="from who may")
+        letter = await kernel.submit(red, "mq.recv", {}, pid=mine).result()
+        assert letter["body"] == "from who may"
+        await kernel.call("mq.send", to=mine, body="unread")
+        assert [row["name"] for row in await call(red, "mq.queues")] == [f"mailbox:{mine}"]
+        assert await call(blue, "mq.queues") == []
+
+
 async def test_jobs_are_claimed_and_acknowledged(make_kernel: Any) -> None:
     """A job is put once per key, claimed with its payload, acknowledged once."""
     async with make_kernel() as kernel:
