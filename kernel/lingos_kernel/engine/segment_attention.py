@@ -13,7 +13,7 @@ Thinking Machines' *Defeating Nondeterminism in LLM Inference* (He et al. 2025).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -24,22 +24,21 @@ from lingos_kernel.engine.kv_cache import LayerShape, LayerStore
 from lingos_kernel.engine.segment_index import (
     QUERY_ROWS,
     SEGMENT_PAGES,
+    SEGMENT_SLOTS,
+    QueryRun,
     SegmentGroup,
     SegmentIndex,
     SegmentSpan,
 )
-
-_MOST_NUMBERS = 1 << 23
-"""Of the parts of one run's queries, before they are put together: 32 MiB."""
 
 
 class SegmentBackend:
     """For float32 on CPUs, without soft caps and sinks; see `can_serve`."""
 
     def __init__(self, shapes: Iterable[LayerShape]) -> None:
-        self._windows = {shape.window for shape in shapes}
+        self._kinds = {_kind(shape) for shape in shapes}
         self._slots: Tensor | None = None
-        self._indices: dict[int | None, SegmentIndex] = {}
+        self._indices: dict[tuple[int | None, int], SegmentIndex] = {}
 
     @staticmethod
     def can_serve(device: torch.device, shapes: Iterable[LayerShape]) -> bool:
@@ -59,7 +58,7 @@ class SegmentBackend:
     def prepare(self, batch: PackedBatch) -> None:
         """As `AttentionBackend.prepare`."""
         self._slots = batch.slots
-        self._indices = {window: SegmentIndex.of(batch, window) for window in self._windows}
+        self._indices = {kind: SegmentIndex.of(batch, *kind) for kind in self._kinds}
 
     def attend(
         self,
@@ -74,13 +73,18 @@ class SegmentBackend:
         assert self._slots is not None
         assert sinks is None
         cache.write(self._slots, key, value)
-        index = self._indices[shape.window]
+        index = self._indices[_kind(shape)]
         # Query heads that share a key head become rows of one product.
         query = query.view(len(query), shape.kv_heads, -1, shape.key_dim)
         outputs = [_attend_group(shape, cache, query, group) for group in index.groups]
         outputs += [_attend_span(shape, cache, query, span) for span in index.spans]
         output = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
         return output.flatten(1, 2)
+
+
+def _kind(shape: LayerShape) -> tuple[int | None, int]:
+    """The window, and how many query heads share a key head."""
+    return shape.window, shape.query_heads // shape.kv_heads
 
 
 def _attend_group(
@@ -98,57 +102,55 @@ def _attend_group(
     if group.unseen is not None:
         lse = lse + group.unseen
     if group.prefix is None:
-        return _merge(list(outputs), lse)
+        return _merge(outputs, lse)
     count = len(group.prefix) // SEGMENT_PAGES
     keys, values = (_cut(t, count) for t in cache.gather(group.prefix, 1))
     all_rows = query.transpose(0, 1).flatten(1, 2)  # [kv_heads, rows * heads, dim]
     packed = pad(all_rows, (0, 0, 0, -all_rows.shape[1] % QUERY_ROWS)).expand(count, -1, -1, -1)
     output, sums = _attend(shape, packed, keys, values, None)
-    shape_of_rows = (count, -1, rows, heads)
-    shared = output[:, :, : rows * heads].reshape(*shape_of_rows, shape.key_dim).transpose(1, 2)
-    shared_lse = sums[:, :, : rows * heads].reshape(shape_of_rows).transpose(1, 2)
-    return _merge([*shared, *outputs], torch.cat((shared_lse, lse)))
+    of_rows = (count, -1, rows, heads)
+    shared = output[:, :, : rows * heads].reshape(*of_rows, shape.key_dim).transpose(1, 2)
+    shared_lse = sums[:, :, : rows * heads].reshape(of_rows).transpose(1, 2)
+    return _merge(torch.cat((shared, outputs)), torch.cat((shared_lse, lse)))
 
 
 def _attend_span(shape: LayerShape, cache: LayerStore, query: Tensor, span: SegmentSpan) -> Tensor:
     """[length, kv_heads, heads of each, dim]"""
     keys, values = cache.gather(span.pages, 1)
     query = query[span.offset : span.offset + span.length]
-    most = max(_MOST_NUMBERS // (len(span.segments) * query[0].numel()), QUERY_ROWS)
     outputs = [
-        _attend_run(shape, keys, values, query[first : first + most], span, first)
-        for first in range(0, span.length, most)
+        _attend_run(shape, keys, values, query[run.first : run.first + run.length], run)
+        for run in span.runs
     ]
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
 
 def _attend_run(
-    shape: LayerShape, keys: Tensor, values: Tensor, query: Tensor, span: SegmentSpan, first: int
+    shape: LayerShape, keys: Tensor, values: Tensor, query: Tensor, run: QueryRun
 ) -> Tensor:
-    """Queries of a span from its `first` on."""
+    """[run.length, kv_heads, heads of each, dim]"""
     length, groups, heads, dim = query.shape
     packed = query.transpose(0, 1).flatten(1, 2)  # [kv_heads, length * heads, dim]
-    seen = [s for s in span.segments if s.begin < first + length and s.end > first]
-    outputs = packed.new_zeros(len(seen), *packed.shape)
-    lse = packed.new_full((len(seen), groups, length * heads), -torch.inf)
-    for number, segment in enumerate(seen):
-        begin, end = max(segment.begin - first, 0), min(segment.end - first, length)
-        rows = packed[:, begin * heads : end * heads]
-        spare = -rows.shape[1] % QUERY_ROWS
-        mask = None
-        if segment.mask is not None:
-            skipped = first + begin - segment.begin
-            visible = segment.mask[skipped : skipped + end - begin].repeat_interleave(heads, 0)
-            mask = torch.zeros(visible.shape).masked_fill_(~visible, -torch.inf)
-            mask = pad(mask, (0, 0, 0, spare))[None, None]
-        here = slice(segment.first, segment.first + segment.slots)
-        output, sums = _attend(
-            shape, pad(rows, (0, 0, 0, spare))[None], keys[:, :, here], values[:, :, here], mask
-        )
-        outputs[number, :, begin * heads : end * heads] = output[0, :, : rows.shape[1]]
-        lse[number, :, begin * heads : end * heads] = sums[0, :, : rows.shape[1]]
-    merged = _merge(list(outputs), lse)
-    return merged.view(groups, length, heads, dim).transpose(0, 1)
+    rows, whole = packed.shape[1], run.whole
+    outputs = packed.new_zeros(whole + len(run.near), *packed.shape)
+    lse = packed.new_full(outputs.shape[:-1], -torch.inf)
+    if whole:
+        past = slice(0, whole * SEGMENT_SLOTS)
+        padded = pad(packed, (0, 0, 0, -rows % QUERY_ROWS)).expand(whole, -1, -1, -1)
+        past_keys, past_values = _cut(keys[:, :, past], whole), _cut(values[:, :, past], whole)
+        output, sums = _attend(shape, padded, past_keys, past_values, None)
+        outputs[:whole], lse[:whole] = output[:, :, :rows], sums[:, :, :rows]
+    for number, segment in enumerate(run.near, whole):
+        here = slice(segment.begin * heads, segment.end * heads)
+        some = packed[:, here]
+        spare = (0, 0, 0, -some.shape[1] % QUERY_ROWS)
+        mask = None if segment.mask is None else pad(segment.mask, spare)[None, None]
+        near = slice(segment.first, segment.first + segment.slots)
+        padded = pad(some, spare)[None]
+        output, sums = _attend(shape, padded, keys[:, :, near], values[:, :, near], mask)
+        outputs[number, :, here] = output[0, :, : some.shape[1]]
+        lse[number, :, here] = sums[0, :, : some.shape[1]]
+    return _merge(outputs, lse).view(groups, length, heads, dim).transpose(0, 1)
 
 
 def _cut(gathered: Tensor, parts: int) -> Tensor:
@@ -162,7 +164,8 @@ def _attend(
 ) -> tuple[Tensor, Tensor]:
     """Attention of query [B, kv_heads, n, dim] within one segment, and its log-sum-exp [B, ., n].
 
-    n is a multiple of `QUERY_ROWS`, and so are the slots of keys [B, kv_heads, slots, dim]: of 16.
+    n is a multiple of `QUERY_ROWS`; keys and values are [B, kv_heads, slots, dim], and their slots,
+    whole pages, a multiple of 16.
     """
     output, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
         query, keys, values, attn_mask=mask, scale=shape.scaling
@@ -170,13 +173,14 @@ def _attend(
     return output, lse
 
 
-def _merge(outputs: Sequence[Tensor], lse: Tensor) -> Tensor:
-    """One output of those of S segments, each [..., dim], with lse [S, ...]; first to last."""
+def _merge(outputs: Tensor, lse: Tensor) -> Tensor:
+    """One output [..., dim] of those of S segments [S, ..., dim], with lse [S, ...].
+
+    torch sums the outermost dimension first to last in blocks of fixed size, so zeros that follow
+    change nothing. The outputs are used up.
+    """
     if len(outputs) == 1:
         return outputs[0]
-    weights = (lse - lse.amax(0)).exp_()
-    output, total = outputs[0] * weights[0, ..., None], weights[0]
-    for part, weight in zip(outputs[1:], weights[1:], strict=True):
-        output = output.add_(part * weight[..., None])
-        total = total + weight
-    return output.div_(total[..., None])
+    weights = (lse - lse.amax(0)).exp_().contiguous()
+    weighted = outputs.contiguous().mul_(weights[..., None])
+    return weighted.sum(0).div_(weights.sum(0)[..., None])

@@ -14,9 +14,11 @@ from lingos_kernel.memory.pages import PAGE_SLOTS
 
 SEGMENT_PAGES = 8
 SEGMENT_SLOTS = SEGMENT_PAGES * PAGE_SLOTS
-"""A sum over so many keys is one run of additions; from about 200 on, libraries split it in two."""
+"""A sum over up to 192 keys is one run of additions; a longer one is split in halves."""
 QUERY_ROWS = 4
 """Products of fewer rows than this are summed in another order; numbers of rows are multiples."""
+RUN_QUERIES = 256
+"""Of a long part, computed at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +40,30 @@ class SegmentGroup:
 
 
 @dataclass(frozen=True, slots=True)
-class SpanSegment:
-    """One segment as the queries of a run see it."""
+class NearSegment:
+    """A segment as queries of a run see it, each of them being one row for each head."""
 
     first: int
-    """The first slot, counted from the run's first page."""
+    """The first slot, counted from the span's first page."""
     slots: int
     begin: int
-    """Queries before this one see nothing of it."""
+    """Queries of the run before this one see nothing of it."""
     end: int
-    """Queries from this one on see nothing of it."""
+    """Queries of the run from this one on see nothing of it."""
     mask: Tensor | None
-    """bool [end - begin, slots], True where visible; None: all is."""
+    """float [rows of begin to end, slots], added to the scores; None: all is visible."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueryRun:
+    """Consecutive queries of a span, few enough for their parts to stay in a core's memory."""
+
+    first: int
+    length: int
+    whole: int
+    """So many segments at the beginning are seen by all of them, all of each."""
+    near: tuple[NearSegment, ...]
+    """The others that some of them see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,25 +73,25 @@ class SegmentSpan:
     offset: int
     length: int
     pages: Tensor
-    segments: tuple[SpanSegment, ...]
+    runs: tuple[QueryRun, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentIndex:
-    """Pages and masks of a batch for layers of one window."""
+    """Pages and masks of a batch for layers of one window and number of heads that share keys."""
 
     groups: tuple[SegmentGroup, ...]
     spans: tuple[SegmentSpan, ...]
 
     @classmethod
-    def of(cls, batch: PackedBatch, window: int | None) -> SegmentIndex:
+    def of(cls, batch: PackedBatch, window: int | None, heads: int) -> SegmentIndex:
         """Index a batch; `window` None sees everything."""
         tables = [visible_pages(part, window, SEGMENT_PAGES) for part in batch.singles]
         starts = [pages[0] for _, pages in tables]
         bounds = group_by_length([len(pages) for _, pages in tables], starts)
         return cls(
             tuple(_group(batch.singles[a:b], tables[a:b], a, window) for a, b in bounds),
-            tuple(_span(chunk, window) for chunk in batch.chunks),
+            tuple(_span(chunk, window, heads) for chunk in batch.chunks),
         )
 
 
@@ -126,29 +140,39 @@ def _additive(visible: Tensor) -> Tensor:
     return torch.zeros(visible.shape).masked_fill_(~visible, -torch.inf)
 
 
-def _span(chunk: Chunk, window: int | None) -> SegmentSpan:
+def _span(chunk: Chunk, window: int | None, heads: int) -> SegmentSpan:
     part, length = chunk.part, len(chunk.part.token_ids)
-    first, pages = visible_pages(part, window, SEGMENT_PAGES)
-    start = part.start - first * PAGE_SLOTS
-    slots = len(pages) * PAGE_SLOTS
-    segments = [
-        _segment(begin, min(SEGMENT_SLOTS, slots - begin), start, length, window)
-        for begin in range(0, slots, SEGMENT_SLOTS)
+    page, pages = visible_pages(part, window, SEGMENT_PAGES)
+    start = part.start - page * PAGE_SLOTS
+    runs = [
+        _run(first, min(RUN_QUERIES, length - first), start, window, heads)
+        for first in range(0, length, RUN_QUERIES)
     ]
-    return SegmentSpan(chunk.offset, length, torch.tensor(pages), tuple(segments))
+    return SegmentSpan(chunk.offset, length, torch.tensor(pages), tuple(runs))
 
 
-def _segment(first: int, slots: int, start: int, length: int, window: int | None) -> SpanSegment:
-    """What `length` queries from slot `start` on see of the slots from `first` on."""
-    begin = max(first - start, 0)
-    end = length if window is None else min(first + slots - 1 + window - start, length)
-    positions = range(start + begin, start + end)
-    is_whole = positions[0] >= first + slots - 1
+def _run(first: int, length: int, start: int, window: int | None, heads: int) -> QueryRun:
+    """`length` queries from the `first` of a span on, whose own first is at slot `start`."""
+    begin, end = start + first, start + first + length
+    # Whatever ends before the first query, if the last one still sees the beginning.
+    whole = (begin + 1) // SEGMENT_SLOTS if window is None or end <= window else 0
+    oldest = 0 if window is None else max(begin + 1 - window, 0) // SEGMENT_SLOTS
+    last_page_end = -(-end // PAGE_SLOTS) * PAGE_SLOTS
+    near = [
+        _near(slot, min(SEGMENT_SLOTS, last_page_end - slot), range(begin, end), window, heads)
+        for slot in range(max(whole, oldest) * SEGMENT_SLOTS, end, SEGMENT_SLOTS)
+    ]
+    return QueryRun(first, length, whole, tuple(near))
+
+
+def _near(first: int, slots: int, positions: range, window: int | None, heads: int) -> NearSegment:
+    """What queries at these slots see of the slots from `first` on."""
+    begin = max(first - positions.start, 0)
+    end = len(positions)
     if window is not None:
-        is_whole = is_whole and positions[-1] - window < first
-    mask = None
-    if not is_whole:
-        newest = [position - first for position in positions]
-        oldest = [0 if window is None else max(last + 1 - window, 0) for last in newest]
-        mask = _visible(oldest, newest, slots)
-    return SpanSegment(first, slots, begin, end, mask)
+        end = min(first + slots - 1 + window - positions.start, end)
+    newest = [position - first for position in positions[begin:end]]
+    oldest = [0 if window is None else max(last + 1 - window, 0) for last in newest]
+    visible = _visible(oldest, newest, slots)
+    mask = None if bool(visible.all()) else _additive(visible).repeat_interleave(heads, 0)
+    return NearSegment(first, slots, begin, end, mask)
