@@ -48,7 +48,9 @@ class ModelSyscalls:
         described = self._described(stored)
         described |= {"weight_format": formats.weights, "kv_format": formats.kv}
         if loaded := self._services.engine.models.get(stored.name):
-            described["memory"] = msgspec.to_builtins(loaded)
+            # Defaults are left out of messages, not of what people read.
+            memory = msgspec.to_builtins(loaded)
+            described["memory"] = {**memory, "batch_invariant": loaded.batch_invariant}
         return described
 
     @syscall("model.pull", cost="io", timeout_s=86_400)

@@ -147,6 +147,10 @@ def assemble(
     if found and model.config.get_text_config().model_type not in PROVEN:
         verify(model, found, spec.name, is_exact=spec.weight_format == "native")
     shapes = [shape for _, shape in found]
+    # Of the plain weights: packed ones are in no parameter.
+    parameters = parameters or parameter_count(model)
+    read_bytes = step_bytes(model) if found else 0
+    bandwidth = memory_bandwidth(largest_matrix(model))
     is_invariant = make_batch_invariant(model, shapes)
     one_page_bytes = page_bytes(shapes, KV_STORES[spec.kv_format])
     weights = weight_bytes(model)
@@ -171,7 +175,7 @@ def assemble(
         kind=spec.kind,
         architecture=type(model).__name__,
         dtype=str(model.dtype).removeprefix("torch."),
-        parameters=parameters or parameter_count(model),
+        parameters=parameters,
         weight_bytes=weights,
         kv_bytes=pages * one_page_bytes,
         page_bytes=one_page_bytes,
@@ -186,13 +190,12 @@ def assemble(
     )
     decoder = _decoder(model, found, spec, info, codec, settings, clock) if found else None
     encoder = _encoder(model, info, codec)
-    bandwidth = memory_bandwidth(largest_matrix(model))
     return LoadedModel(
         spec,
         replace(info, load_s=clock() - began_s),
         decoder,
         encoder,
-        step_bytes=step_bytes(model) if decoder else 0,
+        step_bytes=read_bytes,
         bandwidth=bandwidth,
     )
 

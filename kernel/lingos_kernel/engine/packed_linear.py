@@ -22,38 +22,39 @@ _X86 = ("x86_64", "AMD64")
 
 
 class PackedLinear(nn.Module):
-    """An nn.Linear that packs its weights when it is first used."""
+    """An nn.Linear whose weights are packed."""
 
-    def __init__(self, layer: nn.Linear, *, keeps_weight: bool = True) -> None:
-        """`keeps_weight`: the weights are somebody else's, too; else they go when packed."""
+    def __init__(self, layer: nn.Linear, *, keeps_weight: bool = False) -> None:
+        """`keeps_weight`: the plain weights stay, since they are somebody else's, too."""
         super().__init__()
-        self.weight: Tensor | None = layer.weight
+        self.weight = layer.weight if keeps_weight else None
         self.bias = layer.bias
         self.in_features = layer.in_features
         self.out_features = layer.out_features
-        self._keeps_weight = keeps_weight
-        self._packed: Tensor | None = None
+        self._packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(
+            layer.weight.detach(), _EXPECTED_ROWS
+        )
         self._product = torch.ops.mkldnn._linear_pointwise.default
 
     def forward(self, rows: Tensor) -> Tensor:
         """[..., in_features] to [..., out_features]."""
         if not rows.numel():
             return rows.new_zeros(*rows.shape[:-1], self.out_features)
-        if self._packed is None:
-            self._pack()
         output: Tensor = self._product(rows, self._packed, self.bias, "none", [], "")
         return output
 
-    def _pack(self) -> None:
-        assert self.weight is not None
-        weight = self.weight.detach()
-        self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, _EXPECTED_ROWS)
-        if not self._keeps_weight:
-            self.weight = None
+    @property
+    def opaque_bytes(self) -> int:
+        """Bytes of the packed weights, which are in no parameter."""
+        return self.in_features * self.out_features * torch.float32.itemsize
 
 
+@torch.inference_mode()
 def pack_linears(model: Any) -> int:
-    """Replace a model's linear layers where that can be; returns how many."""
+    """Replace a model's linear layers where that can be; returns how many.
+
+    Plain weights go as soon as they are packed, unless an embedding table is the same memory.
+    """
     layers = [
         (parent, name, layer)
         for parent in model.modules()
@@ -65,9 +66,11 @@ def pack_linears(model: Any) -> int:
         for module in model.modules()
         for parameter in module.parameters(recurse=False)
     )
-    for parent, name, layer in layers:
+    count = len(layers)
+    while layers:  # each layer is let go before the next one is packed
+        parent, name, layer = layers.pop()
         setattr(parent, name, PackedLinear(layer, keeps_weight=owners[id(layer.weight)] > 1))
-    return len(layers)
+    return count
 
 
 def _can_pack(layer: nn.Linear) -> bool:

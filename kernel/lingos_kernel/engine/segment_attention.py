@@ -96,7 +96,7 @@ def _attend_group(
     heads = query.shape[2]
     keys, values = (_cut(t, rows * segments) for t in cache.gather(group.pages, rows))
     own = pad(query, (0, 0, 0, -heads % QUERY_ROWS))[:, None].expand(-1, segments, -1, -1, -1)
-    output, sums = _attend(shape, own.flatten(0, 1), keys, values, group.mask)
+    output, sums = attend_segment(shape, own.flatten(0, 1), keys, values, group.mask)
     outputs = output.view(rows, segments, *output.shape[1:])[..., :heads, :].transpose(0, 1)
     lse = sums.view(rows, segments, *sums.shape[1:])[..., :heads].transpose(0, 1)
     if group.unseen is not None:
@@ -107,7 +107,7 @@ def _attend_group(
     keys, values = (_cut(t, count) for t in cache.gather(group.prefix, 1))
     all_rows = query.transpose(0, 1).flatten(1, 2)  # [kv_heads, rows * heads, dim]
     packed = pad(all_rows, (0, 0, 0, -all_rows.shape[1] % QUERY_ROWS)).expand(count, -1, -1, -1)
-    output, sums = _attend(shape, packed, keys, values, None)
+    output, sums = attend_segment(shape, packed, keys, values, None)
     of_rows = (count, -1, rows, heads)
     shared = output[:, :, : rows * heads].reshape(*of_rows, shape.key_dim).transpose(1, 2)
     shared_lse = sums[:, :, : rows * heads].reshape(of_rows).transpose(1, 2)
@@ -138,7 +138,7 @@ def _attend_run(
         past = slice(0, whole * SEGMENT_SLOTS)
         padded = pad(packed, (0, 0, 0, -rows % QUERY_ROWS)).expand(whole, -1, -1, -1)
         past_keys, past_values = _cut(keys[:, :, past], whole), _cut(values[:, :, past], whole)
-        output, sums = _attend(shape, padded, past_keys, past_values, None)
+        output, sums = attend_segment(shape, padded, past_keys, past_values, None)
         outputs[:whole], lse[:whole] = output[:, :, :rows], sums[:, :, :rows]
     for number, segment in enumerate(run.near, whole):
         here = slice(segment.begin * heads, segment.end * heads)
@@ -147,7 +147,7 @@ def _attend_run(
         mask = None if segment.mask is None else pad(segment.mask, spare)[None, None]
         near = slice(segment.first, segment.first + segment.slots)
         padded = pad(some, spare)[None]
-        output, sums = _attend(shape, padded, keys[:, :, near], values[:, :, near], mask)
+        output, sums = attend_segment(shape, padded, keys[:, :, near], values[:, :, near], mask)
         outputs[number, :, here] = output[0, :, : some.shape[1]]
         lse[number, :, here] = sums[0, :, : some.shape[1]]
     return _merge(outputs, lse).view(groups, length, heads, dim).transpose(0, 1)
@@ -159,7 +159,7 @@ def _cut(gathered: Tensor, parts: int) -> Tensor:
     return gathered.transpose(1, 2).reshape(parts, -1, groups, dim).transpose(1, 2)
 
 
-def _attend(
+def attend_segment(
     shape: LayerShape, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Attention of query [B, kv_heads, n, dim] within one segment, and its log-sum-exp [B, ., n].
@@ -176,11 +176,15 @@ def _attend(
 def _merge(outputs: Tensor, lse: Tensor) -> Tensor:
     """One output [..., dim] of those of S segments [S, ..., dim], with lse [S, ...].
 
-    torch sums the outermost dimension first to last in blocks of fixed size, so zeros that follow
-    change nothing. The outputs are used up.
+    Added one by one, since a sum over a dimension is taken in an order that depends on its length.
+    The outputs are used up.
     """
     if len(outputs) == 1:
         return outputs[0]
-    weights = (lse - lse.amax(0)).exp_().contiguous()
-    weighted = outputs.contiguous().mul_(weights[..., None])
-    return weighted.sum(0).div_(weights.sum(0)[..., None])
+    weights = (lse - lse.amax(0)).exp_()
+    outputs.mul_(weights[..., None])
+    output, total = outputs[0], weights[0]
+    for more, weight in zip(outputs[1:], weights[1:], strict=True):
+        output.add_(more)
+        total.add_(weight)
+    return output.div_(total[..., None])

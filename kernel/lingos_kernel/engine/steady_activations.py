@@ -47,16 +47,23 @@ STEADY: dict[type[nn.Module], type[nn.Module]] = {
     activations.GELUActivation: SteadyGELU,
     activations.GELUTanh: SteadyGELUTanh,
 }
-_KNOWN = tuple({type(activations.ACT2FN[name]) for name in activations.ACT2FN})
+_UNSTEADY = (
+    nn.GELU,
+    *{entry[0] if isinstance(entry, tuple) else entry for entry in activations.ACT2CLS.values()},
+)
+_HARMLESS = (nn.ReLU, nn.Identity)
 
 
-def steady_activations(model: Any) -> bool:
-    """Replace a model's activations in place; whether none is left that is not steady."""
+def replace_activations(model: Any) -> bool:
+    """Make a model's activation modules steady, in place; whether none is left that is not.
+
+    An activation that the model calls as a function is not seen.
+    """
     is_steady = True
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if kind := STEADY.get(type(child)):
                 setattr(parent, name, kind())
-            elif isinstance(child, _KNOWN) and not isinstance(child, nn.ReLU | nn.Identity):
+            elif isinstance(child, _UNSTEADY) and not isinstance(child, _HARMLESS):
                 is_steady = False
     return is_steady

@@ -19,7 +19,7 @@ from lingos_kernel.engine.tier import Tier
 from lingos_kernel.memory.pages import PAGE_SLOTS
 from lingos_kernel.memory.relief import Prices
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 """Rises when the same model gives other bytes for the same tokens."""
 HOST_SHARE = 4
 """Beside a GPU, one in so many of the free bytes of host memory."""
@@ -62,7 +62,9 @@ def identity_of(
     how = {k: v for k, v in msgspec.to_builtins(spec).items() if k not in _NO_MATTER}
     layers = [(s.index, s.kv_heads, s.key_dim, s.value_dim, str(s.dtype)) for s in shapes]
     parts = (LAYOUT_VERSION, _weights_id(spec), "adapter=", how, str(dtype), PAGE_SLOTS)
-    return repr((*parts, page_bytes, layers))
+    # Another torch, or another CPU, may round otherwise.
+    machine = (torch.__version__, torch.backends.cpu.get_cpu_capability())
+    return repr((*parts, page_bytes, layers, *machine))
 
 
 def _weights_id(spec: ModelSpec) -> str:

@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -40,9 +40,9 @@ LAST_WORDS_S = 1.0
 """How long a dead process's pipes are read on when something else still holds them open."""
 
 
-PATIENT = {"OMP_WAIT_POLICY": "passive"}
-"""Torch's threads wait for each other asleep. By default they spin, and on a machine whose cores
-others use too, a step takes many times as long. What the user has set goes first."""
+PATIENT = {"GOMP_SPINCOUNT": "10000", "KMP_BLOCKTIME": "1"}
+"""Torch's threads look for each other a tenth of a millisecond or so, then sleep (GNU's OpenMP and
+LLVM's). By default they look much longer, and burn cores that others want."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,12 @@ class Death:
     cause: str
     log_lines: tuple[str, ...] = ()
     """The last lines of its log, oldest first."""
+
+
+def patience(environ: Mapping[str, str]) -> dict[str, str]:
+    """How torch's threads are to wait, unless the user has said so by one of the variables."""
+    is_set = any(name in environ for name in (*PATIENT, "OMP_WAIT_POLICY"))
+    return {} if is_set else PATIENT
 
 
 OnEvent = Callable[[Event], None]
@@ -106,7 +112,10 @@ class PipeTransport:
         # A session of its own keeps the terminal's Ctrl-C away from it.
         self._child = child = _Child(on_event, on_death, self._patience)
         await asyncio.get_running_loop().subprocess_exec(
-            lambda: child, *self._arguments, start_new_session=True, env={**PATIENT, **os.environ}
+            lambda: child,
+            *self._arguments,
+            start_new_session=True,
+            env={**patience(os.environ), **os.environ},
         )
 
     def send(self, command: Command) -> None:

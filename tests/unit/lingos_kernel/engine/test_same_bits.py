@@ -12,7 +12,7 @@ import torch
 import transformers as tf
 from torch import Tensor, nn
 
-from lingos_kernel.engine import segment_attention
+from lingos_kernel.engine import segment_index
 from lingos_kernel.engine.batch import Part
 from lingos_kernel.engine.batch_invariance import make_batch_invariant
 from lingos_kernel.engine.core import EngineCore
@@ -157,7 +157,7 @@ def test_a_long_run_is_computed_in_pieces(monkeypatch: pytest.MonkeyPatch) -> No
     prompt = [rng.randrange(97) for _ in range(2300)]
     beside = Beside(model, rng, LayerCache)
     expected = beside.whole(prompt)
-    monkeypatch.setattr(segment_attention, "_MOST_NUMBERS", 50_000)
+    monkeypatch.setattr(segment_index, "RUN_QUERIES", 41)
     assert torch.equal(beside.whole(prompt), expected)
     for _, part, rows in beside.in_parts([prompt], [700, 1], sharing=False):
         assert torch.equal(rows, expected[part.start : part.end])
@@ -194,7 +194,12 @@ NOT_SO = {
     "experts": tf.MixtralConfig(
         **COMMON, num_attention_heads=4, num_key_value_heads=2, num_local_experts=4
     ),
-    "other layers": tf.GPT2Config(vocab_size=97, n_embd=48, n_layer=2, n_head=4),
+    "other layers": tf.GPT2Config(
+        vocab_size=97, n_embd=48, n_layer=2, n_head=4, activation_function="gelu_pytorch_tanh"
+    ),
+    "other activations": tf.LlamaConfig(
+        **COMMON, num_attention_heads=4, num_key_value_heads=2, hidden_act="gelu_new"
+    ),
     "soft caps": tf.Gemma2Config(
         **COMMON, num_attention_heads=4, num_key_value_heads=2, head_dim=16
     ),
