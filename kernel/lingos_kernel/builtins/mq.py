@@ -251,16 +251,13 @@ class MqSyscalls:
     async def queues(self, context: Context) -> list[dict[str, Any]]:
         """List the queues, mailboxes and topics of the tenant and shared ones with their depths.
 
-        Durable queues are called `jobs:NAME`, shared ones `jobs:*/NAME`; who may administer
-        processes sees everybody's (`jobs:TENANT/NAME`).
+        Durable queues are called `jobs:NAME`, topics `topic:PATTERN#NUMBER`, shared ones
+        `jobs:*/NAME`; who may administer processes sees everybody's (`jobs:TENANT/NAME`).
         """
         by = context.principal
-        own = (audience(by.tenant), audience(by.tenant, is_shared=True))
-        rows = (
-            *self._services.mailboxes.rows(lambda pid: self._is_near(by, pid)),
-            *self._services.topics.rows(None if by.may(ADMIN) else own),
-            *_seen(await self._services.broker.rows(), by),
-        )
+        named = (*self._services.topics.rows(), *await self._services.broker.rows())
+        mailboxes = self._services.mailboxes.rows(lambda pid: self._is_near(by, pid))
+        rows = (*mailboxes, *_seen(named, by))
         return [asdict(row) for row in rows]
 
     @syscall("mq.fail", cost="io")
@@ -333,7 +330,7 @@ class MqSyscalls:
 
 
 def _seen(rows: tuple[QueueState, ...], by: Principal) -> list[QueueState]:
-    """The durable queues that somebody may know of, by the names that they use."""
+    """The queues and topics that somebody may know of, by the names that they use."""
     found = []
     for row in rows:
         kind, _, name = row.name.partition(":")

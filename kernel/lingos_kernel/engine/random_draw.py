@@ -4,7 +4,8 @@ A draw is a race: each token gets a random arrival time that its weight divides,
 wins (the Gumbel-max trick). So the result does not depend on batch-mates, and hardly on how a
 device adds up: a token's own weight moves its own arrival, while in a cumulative sum the last bits
 of all weights before it would move the place where it is looked for. Computed again from its
-tokens, a sequence draws the same, unless two tokens arrive within the rounding of their logits.
+tokens, a sequence draws the same; where its logits are equal up to rounding only, unless two tokens
+arrive within that.
 """
 
 from __future__ import annotations

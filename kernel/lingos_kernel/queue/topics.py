@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -146,7 +146,7 @@ class Topics:
                 f"cannot subscribe to {pattern!r} with overflow {overflow!r}",
                 hint="name a topic; overflow is block or drop-oldest",
             )
-        subscription_id = f"{pattern}#{next(self._ids)}"
+        subscription_id = f"{audience}/{pattern}#{next(self._ids)}"
         buffer: BoundedQueue[_Numbered] = BoundedQueue(
             f"topic:{subscription_id}", bound or self._bound, clock=self._clock
         )
@@ -217,10 +217,6 @@ class Topics:
             )
         return reached
 
-    def rows(self, audiences: Collection[str] | None = None) -> tuple[QueueState, ...]:
-        """The subscribers' buffers, in order of subscription; of some audiences, or all."""
-        return tuple(
-            subscription.row()
-            for subscription in self._subscriptions.values()
-            if audiences is None or subscription.audience in audiences
-        )
+    def rows(self) -> tuple[QueueState, ...]:
+        """Every subscriber's buffer, in order of subscription."""
+        return tuple(subscription.row() for subscription in self._subscriptions.values())

@@ -100,7 +100,9 @@ def test_computed_anew_scores_are_the_same(
     engine.core.preempt("scores")
     engine.run()
     found = [score.logprob for score in engine.last("scores").prompt_logprobs]
-    assert found == whole
+    if engine.core.models["m"].info.batch_invariant:
+        assert found == whole
+    assert mean_difference(found, whole) < 0.05
 
 
 def test_choices_fork_pages_in_eight_bits(tiny_llama: Path, drive: Callable[..., Any]) -> None:

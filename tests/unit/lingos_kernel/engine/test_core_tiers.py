@@ -91,7 +91,8 @@ def test_who_gave_way_says_the_same(
     engine.run()
     assert engine.tokens("r") == expected
     said, meant = ([o.logprobs for o in one.outputs["r", 0]] for one in (engine, alone))
-    assert said == meant
+    if engine.core.models["m"].info.batch_invariant or relief != "drop":
+        assert said == meant
     assert engine.last("r").usage.preemptions >= 1
     assert (tier(engine, "host").restored_pages > 0) == (relief != "drop")
 

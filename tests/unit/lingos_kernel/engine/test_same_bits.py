@@ -17,6 +17,7 @@ from lingos_kernel.engine.batch import Part
 from lingos_kernel.engine.batch_invariance import make_batch_invariant
 from lingos_kernel.engine.core import EngineCore
 from lingos_kernel.engine.int8_cache import Int8LayerCache
+from lingos_kernel.engine.int8_linear import DigitsInt8Linear
 from lingos_kernel.engine.kv_cache import KvCache, LayerCache, LayerStore
 from lingos_kernel.engine.packed_linear import pack_linears
 from lingos_kernel.engine.probe import probe
@@ -211,3 +212,20 @@ def test_what_is_not_so_does_not_say_so(name: str) -> None:
     """Models of which it is not promised are told apart."""
     model = build_causal(copy.deepcopy(NOT_SO[name]), device=CPU, dtype=torch.float32)
     assert not make_batch_invariant(model, [shape for _, shape in probe(model, name)])
+
+
+@pytest.mark.parametrize(
+    ("architecture", "weights", "invariant"),
+    [
+        *((name, "native", True) for name in ("llama", "qwen3", "gemma3", "mistral", "qwen2")),
+        *((name, "native", True) for name in ("phi3", "olmo2")),
+        *((name, "native", False) for name in ("gpt2", "moe", "gemma2")),
+        *((("llama", "int8", DigitsInt8Linear.runs_on(CPU)), ("llama", "int4", True))),
+    ],
+)
+def test_a_loaded_model_says_whether_it_is_so(
+    architecture: str, weights: str, invariant: bool, tiny_model: Any, drive: Any
+) -> None:
+    """By its architecture and the format of its weights."""
+    engine = drive(tiny_model(architecture), weights=weights)
+    assert engine.core.models["m"].info.batch_invariant == invariant

@@ -44,7 +44,7 @@ async def test_a_publisher_does_not_wait_for_ever() -> None:
     slow = topics.subscribe("t", bound=1)
     quick = topics.subscribe("t")
     await topics.publish("t", 1)
-    with pytest.raises(QueueFull, match=r"did not reach t#1; it reached 1 others") as caught:
+    with pytest.raises(QueueFull, match=r"did not reach /t#1; it reached 1 others") as caught:
         await topics.publish("t", 2, timeout_s=0)
     assert caught.value.details["slow"] == [slow.subscription_id]
     assert [(await quick.take()).body for _ in range(2)] == [1, 2]
@@ -142,4 +142,4 @@ async def test_rows_show_each_buffer() -> None:
     topics.subscribe("t")
     await topics.publish("t", 1)
     (row,) = topics.rows()
-    assert (row.name, row.depth, row.bound) == ("topic:t#1", 1, 9)
+    assert (row.name, row.depth, row.bound) == ("topic:/t#1", 1, 9)
