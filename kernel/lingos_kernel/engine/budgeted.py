@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from itertools import count
@@ -58,6 +59,7 @@ class BudgetedEngine:
         """Requests that were stopped while their model left, and now want it again."""
         self._loads = count()
         self._is_started = False
+        self._said: Counter[str] = Counter()  # tokens of requests under way
 
     async def start(self) -> None:
         """Bring the engine up; raises `EngineDied` when it cannot."""
@@ -119,8 +121,10 @@ class BudgetedEngine:
             stream = self.inner.generate(request)
             try:
                 async for output in stream:
+                    self._said[request.request_id] += len(output.token_ids)
                     yield with_waited(output, waited_s) if waited_s else output
             finally:
+                del self._said[request.request_id]
                 await stream.aclose()
 
     async def embed(self, request: Embed) -> Embedded:
@@ -148,8 +152,10 @@ class BudgetedEngine:
             stream = self.inner.fork(request_id, new_request_id, params)
             try:
                 async for output in stream:
+                    self._said[new_request_id] += len(output.token_ids)
                     yield output
             finally:
+                del self._said[new_request_id]
                 await stream.aclose()
 
     def set_priority(self, request_id: str, priority: int) -> None:
@@ -291,7 +297,7 @@ class BudgetedEngine:
     def stats(self) -> EngineStats:
         """The newest statistics, with the requests that the engine does not have."""
         return with_absent(
-            self.inner.stats, self._requests, self.keeper.claims, now_s=self._clock()
+            self.inner.stats, self._requests, self.keeper.claims, self._said, now_s=self._clock()
         )
 
     @property

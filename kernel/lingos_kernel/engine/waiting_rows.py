@@ -12,14 +12,23 @@ from lingos_kernel.memory.claims import Claims, claims_line
 
 
 def with_absent(
-    stats: EngineStats, requests: Mapping[str, Generate | Embed], claims: Claims, *, now_s: float
+    stats: EngineStats,
+    requests: Mapping[str, Generate | Embed],
+    claims: Claims,
+    said: Mapping[str, int],
+    *,
+    now_s: float,
 ) -> EngineStats:
-    """Statistics with the requests that wait for a model, and the stopped ones whose model left."""
+    """Statistics with the requests that wait for a model, and the stopped ones whose model left.
+
+    `said`: how many tokens each has had.
+    """
     known = {row.request_id for row in stats.sequences}
     places = claims_line(claims)
     waiting = [
         _row(
             requests[claim.id],
+            said.get(claim.id, 0),
             is_stopped=claim.is_held,
             position=places[claim.id],
             waited_s=now_s - claim.arrival_s,
@@ -28,7 +37,13 @@ def with_absent(
         if claim.id in requests
     ]
     stopped = [
-        _row(request, is_stopped=True, position=None, waited_s=0.0)
+        _row(
+            request,
+            said.get(request.request_id, 0),
+            is_stopped=True,
+            position=None,
+            waited_s=0.0,
+        )
         for request in requests.values()
         if isinstance(request, Generate)
         and request.is_paused
@@ -56,7 +71,7 @@ def with_waited(output: SequenceOutput, waited_s: float) -> SequenceOutput:
 
 
 def _row(
-    request: Generate | Embed, *, is_stopped: bool, position: int | None, waited_s: float
+    request: Generate | Embed, said: int, *, is_stopped: bool, position: int | None, waited_s: float
 ) -> SequenceStats:
     prompt = request.prompt_ids if isinstance(request, Generate) else sum(request.inputs, ())
     return SequenceStats(
@@ -69,7 +84,7 @@ def _row(
         queue_position=position,
         prompt_tokens=len(prompt),
         computed_tokens=0,
-        output_tokens=0,
+        output_tokens=said,
         cached_tokens=0,
         pages=0,
         kv_bytes=0,

@@ -137,6 +137,7 @@ async def test_another_model_has_the_room_of_a_stopped_one() -> None:
         assert set(it.engine.models) == {"b"}
         assert not stopped.task.done()
         assert (it.row("a1").state, it.row("a1").pid) == ("paused", 7)
+        assert it.row("a1").output_tokens == len(stopped.ids) > 0
         it.engine.resume("a1")
         await it.until(stopped.task.done)
         assert (stopped.ids, stopped.finishes) == (WHOLE, 1)
