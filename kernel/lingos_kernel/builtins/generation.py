@@ -26,6 +26,9 @@ from lingos_kernel.models.text_codec import TextCodec
 from lingos_kernel.processes.table import ProcessTable
 from lingos_kernel.syscalls.spec import Context
 
+UNITS = {"tokens": "tokens", "pages": "KV pages"}
+"""What a limit counts, in an error."""
+
 
 @dataclass(slots=True)
 class Choice:
@@ -127,11 +130,26 @@ class Generator:
         most = params.max_tokens
         if left.tokens is not None:
             most = min(most, (left.tokens - prompt_tokens) // params.n)
-            _check_room(most, params, f"{prompt_tokens} tokens", f"{left.tokens} tokens", pid)
+            self._check_room(most, params, prompt_tokens, "tokens", pid)
         if left.pages is not None:
             most = min(most, tokens_that_fit(prompt_tokens, left.pages, params.n))
-            _check_room(most, params, f"{prompt_tokens} tokens", f"{left.pages} KV pages", pid)
+            self._check_room(most, params, prompt_tokens, "pages", pid)
         return params if most == params.max_tokens else replace(params, max_tokens=most)
+
+    def _check_room(
+        self, most: int, params: SamplingParams, prompt_tokens: int, limit: str, pid: int
+    ) -> None:
+        """Raise unless the prompt fits, with one token of output when any is wanted."""
+        if most >= min(params.max_tokens, 1):
+            return
+        process = self._processes.tightest(pid, limit)
+        left = f"{getattr(process.remaining(), limit)} {UNITS[limit]}"
+        raise QuotaExceeded(
+            f"a prompt of {prompt_tokens} tokens does not fit into the {left} that process "
+            f"{process.pid} ({process.command}) has left",
+            hint="raise its limit, or open another process",
+            pid=process.pid,
+        )
 
 
 def pages_needed(prompt_tokens: int, max_tokens: int, n: int) -> int:
@@ -144,16 +162,6 @@ def tokens_that_fit(prompt_tokens: int, pages: int, n: int) -> int:
     """The most output tokens per choice that need at most so many pages; below 0: none do."""
     shared, tail = divmod(prompt_tokens, PAGE_SLOTS)
     return (pages - shared) // n * PAGE_SLOTS - tail
-
-
-def _check_room(most: int, params: SamplingParams, prompt: str, left: str, pid: int) -> None:
-    """Raise unless the prompt fits, with one token of output when any is wanted."""
-    if most < min(params.max_tokens, 1):
-        raise QuotaExceeded(
-            f"a prompt of {prompt} does not fit into the {left} that process {pid} has left",
-            hint="raise its limit, or open another process",
-            pid=pid,
-        )
 
 
 def new_choices(params: SamplingParams) -> list[Choice]:

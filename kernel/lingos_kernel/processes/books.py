@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -44,6 +45,16 @@ def check(line: Iterable[Process], *, tool_calls: bool) -> None:
                 hint="raise its limit, or open another process",
                 pid=process.pid,
             )
+
+
+def tightest(line: Iterable[Process], name: str) -> Process:
+    """The one that has the least left of a limit; the first when none has that limit."""
+
+    def left(process: Process) -> float:
+        value = getattr(process.remaining(), name)
+        return math.inf if value is None else value
+
+    return min(line, key=left)
 
 
 def remaining(line: Iterable[Process]) -> Limits:

@@ -56,6 +56,7 @@ class ProcessTable:
         self._last_pid = KERNEL_PID
         self._observers: list[ProcessObserver] = []
         self._on_end: list[Callable[[int], object]] = []
+        self._on_limit: list[Callable[[int], object]] = []
         self._ended: deque[Process] = deque(maxlen=HISTORY)
         self._live = {
             KERNEL_PID: Process(
@@ -70,6 +71,10 @@ class ProcessTable:
     def on_end(self, let_go: Callable[[int], object]) -> None:
         """Call `let_go` with the pid of each process that ends, once its calls are cancelled."""
         self._on_end.append(let_go)
+
+    def on_limit(self, heed: Callable[[int], object]) -> None:
+        """Call `heed` with the pid of each process whose limits have changed."""
+        self._on_limit.append(heed)
 
     # Looking
 
@@ -259,6 +264,8 @@ class ProcessTable:
     def limit(self, pid: int, limits: Limits, *, by: Principal) -> None:
         """Set the limits of a process; raises `UnknownProcess`, `NotPermitted`."""
         self.owned(pid, by).limits = limits
+        for tell in self._on_limit:
+            _isolated(tell, pid)
 
     # Books
 
@@ -294,6 +301,10 @@ class ProcessTable:
     def remaining(self, pid: int) -> Limits:
         """The least that the process and its ancestors have left of each limit."""
         return books.remaining(self._line(pid))
+
+    def tightest(self, pid: int, limit: str) -> Process:
+        """Which of the live process and its ancestors has the least left of a limit."""
+        return books.tightest(self._line(pid), limit)
 
     def _line(self, pid: int) -> Iterator[Process]:
         """The live process and its live ancestors, below the kernel."""

@@ -24,25 +24,40 @@ log = logging.getLogger(__name__)
 class CallClock:
     """A time limit that can stand still."""
 
-    __slots__ = ("_expire", "_left_s", "_timer")
+    __slots__ = ("_expire", "_limit_s", "_since_s", "_spent_s", "_timer")
 
     def __init__(self, limit_s: float, expire: Callable[[], None]) -> None:
-        self._left_s = limit_s
+        self._limit_s = limit_s
         self._expire = expire
+        self._spent_s = 0.0
+        self._since_s: float | None = None
+        """When it began to run; None while it stands still."""
         self._timer: asyncio.TimerHandle | None = None
 
     def run(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let the time that is left run; no effect while it runs."""
-        if self._timer is None:
-            self._timer = loop.call_later(self._left_s, self._expire)
+        if self._since_s is None:
+            self._since_s = loop.time()
+            if self._limit_s != float("inf"):
+                left_s = max(self._limit_s - self._spent_s, 0.0)
+                self._timer = loop.call_later(left_s, self._expire)
 
     def halt(self) -> None:
         """Let it stand still."""
+        if self._since_s is not None:
+            self._spent_s += asyncio.get_running_loop().time() - self._since_s
+            self._since_s = None
         if self._timer is not None:
-            loop = asyncio.get_running_loop()
-            self._left_s = max(self._timer.when() - loop.time(), 0.0)
             self._timer.cancel()
             self._timer = None
+
+    def set_limit(self, limit_s: float) -> None:
+        """Allow so many seconds in all from now on; what was spent counts."""
+        was_running = self._since_s is not None
+        self.halt()
+        self._limit_s = limit_s
+        if was_running:
+            self.run(asyncio.get_running_loop())
 
 
 class Call:
@@ -66,6 +81,7 @@ class Call:
         "deadline_s",
         "ended_s",
         "entered",
+        "limit_s",
         "name",
         "outcome",
         "parent",
@@ -102,6 +118,8 @@ class Call:
         self.started_s: float | None = None
         """When its function began."""
         self.ended_s: float | None = None
+        self.limit_s = float("inf")
+        """Its own time limit, whatever its processes have left."""
         self.deadline_s = float("inf")
         self.pid = 0
         self.priority = 0

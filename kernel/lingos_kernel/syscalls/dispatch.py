@@ -18,25 +18,24 @@ from functools import partial
 from typing import Any
 
 from lingos_kernel.errors import (
-    CallTimeout,
     Cancelled,
     InvalidArguments,
     KernelUnavailable,
     LingOSError,
-    QuotaExceeded,
 )
 from lingos_kernel.processes import Process, ProcessTable
 from lingos_kernel.processes.rights import check_priority
 from lingos_kernel.security.principal import Principal
 from lingos_kernel.syscalls.admission import Admission, Bounds
 from lingos_kernel.syscalls.books import Audit, Books
-from lingos_kernel.syscalls.call import Call, CallClock
+from lingos_kernel.syscalls.call import Call
 from lingos_kernel.syscalls.checks import NOBODY, check
 from lingos_kernel.syscalls.context import CallContext
 from lingos_kernel.syscalls.events import Accepted, Failure, Result
 from lingos_kernel.syscalls.hooks import Hooks
 from lingos_kernel.syscalls.rows import CallState, DispatchStats
 from lingos_kernel.syscalls.table import SyscallTable
+from lingos_kernel.syscalls.time_limits import TimeLimits
 from lingos_kernel.syscalls.work import Runner, failure
 from lingos_kernel.threads.pool import ElasticPool
 
@@ -77,6 +76,7 @@ class Dispatcher:
         self.books = Books(audit)
         self._clock = clock
         self._admission = Admission(settings.bounds)
+        self._time_limits = TimeLimits(processes, clock=clock, end=self._fail)
         self._runner = Runner(pool, clock=clock, post=self.post, finish=self._finish)
         self._boot = secrets.token_hex(3)
         self._numbers = itertools.count(1)
@@ -88,6 +88,7 @@ class Dispatcher:
         self._pumping = False
         processes.observe(self)
         processes.on_end(self._admission.release)
+        processes.on_limit(self.limited)
 
     def start(self) -> None:
         """Take calls from now on, on the running loop."""
@@ -201,18 +202,7 @@ class Dispatcher:
         limit_s = call.syscall.info.timeout_s or self.settings.call_timeout_s
         if timeout_s is not None:
             limit_s = min(limit_s, timeout_s)
-        why: type[LingOSError] = CallTimeout
-        left_s = self.processes.remaining(call.pid).seconds
-        if left_s is not None and left_s < limit_s:
-            limit_s, why = left_s, QuotaExceeded
-        call.deadline_s = call.queued_s + limit_s
-        if call.parent is not None and call.deadline_s >= call.parent.deadline_s:
-            call.deadline_s = call.parent.deadline_s  # the parent's end ends this one
-        elif limit_s != float("inf"):
-            call.clock = CallClock(limit_s, partial(self._expire, call, limit_s, why))
-            assert call.process is not None
-            if not call.process.stopped:
-                call.clock.run(self._loop)
+        self._time_limits.begin(call, limit_s, self._loop)
 
     def _start(self, call: Call) -> None:
         try:
@@ -235,19 +225,11 @@ class Dispatcher:
 
     def _cancel(self, call: Call, reason: str) -> None:
         if call.outcome is None:
-            error = Cancelled(f"{call.name} was cancelled: {reason}", call_id=call.call_id)
-            self._finish(call, failure(call, error), error)
+            self._fail(
+                call, Cancelled(f"{call.name} was cancelled: {reason}", call_id=call.call_id)
+            )
 
-    def _expire(self, call: Call, limit_s: float, why: type[LingOSError]) -> None:
-        now = self._clock()
-        waited_s = (now if call.started_s is None else call.started_s) - call.queued_s
-        if why is QuotaExceeded:
-            message = f"process {call.pid} has used up its seconds during {call.name}"
-            hint = "raise its limit"
-        else:
-            message = f"{call.name} took longer than {limit_s:g} s ({waited_s:.1f} s of it waiting)"
-            hint = "give it more time, or less to do"
-        error = why(message, hint=hint, call_id=call.call_id)
+    def _fail(self, call: Call, error: LingOSError) -> None:
         self._finish(call, failure(call, error), error)
 
     def _finish(
@@ -324,6 +306,12 @@ class Dispatcher:
                 call.clock.run(self._loop)
         self._admission.release(pid)
         self._pump()
+
+    def limited(self, pid: int) -> None:
+        """Hold its calls, and those of its descendants, to the seconds that they have now."""
+        for call in list(self._live.values()):
+            if call.pid == pid or self.processes.is_below(call.pid, pid):
+                self._time_limits.renew(call)
 
     def reniced(self, pid: int, priority: int) -> None:
         """Order its waiting calls anew."""

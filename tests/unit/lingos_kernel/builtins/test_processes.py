@@ -175,6 +175,18 @@ async def test_tokens_and_pages_are_limits(make_kernel: Any) -> None:
             await complete()
 
 
+async def test_a_prompt_that_does_not_fit_names_whose_limit_it_is(make_kernel: Any) -> None:
+    """The error of a child names the parent when the parent has too little left."""
+    async with make_kernel({"Hi": "x"}) as kernel:
+        me, top = kernel.processes.get(1).principal, await opened(kernel, kind="agent")
+        low = await opened(kernel, parent=top)
+        await kernel.call("proc.limit", pid=low, pages=9)
+        for limit, left in (({"pages": 0}, "0 KV pages"), ({"tokens": 1}, "1 tokens")):
+            await kernel.call("proc.limit", pid=top, **limit)
+            with pytest.raises(QuotaExceeded, match=rf"the {left} that process {top} \("):
+                await kernel.submit(me, "llm.complete", {"prompt": "Hi"}, pid=low).result()
+
+
 async def test_calls_at_one_time_share_a_limit(make_kernel: Any) -> None:
     """Several answers together use no more than the limit, plus the step in which it is reached."""
     async with make_kernel({"Hi": "x" * 100}, step=True) as kernel:

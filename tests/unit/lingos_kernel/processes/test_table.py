@@ -297,6 +297,8 @@ def test_limits_hold_for_descendants(table: ProcessTable) -> None:
     top = table.open(ANN, "agent", limits=Limits(tokens=100, pages=5))
     low = table.open(ANN, "job", parent=top.pid, limits=Limits(tokens=30, seconds=9))
     assert table.remaining(low.pid) == Limits(tokens=30, seconds=9, pages=5)
+    assert [table.tightest(low.pid, name) for name in ("tokens", "pages")] == [low, top]
+    assert table.tightest(low.pid, "tool_calls") is low
     table.charge(low.pid, tokens=29, pages=5, seconds=1)
     table.check_limits(low.pid)
     assert table.remaining(low.pid) == Limits(tokens=1, seconds=8, pages=0)

@@ -27,6 +27,7 @@ from lingos_kernel.errors import (
     UnknownSyscall,
 )
 from lingos_kernel.processes import Limits, Signal
+from lingos_kernel.processes.process import NO_LIMITS
 from lingos_kernel.security.principal import owner
 from lingos_kernel.syscalls.admission import Bounds
 from lingos_kernel.syscalls.events import Accepted, Failure
@@ -565,6 +566,42 @@ async def test_limits(rig: Any) -> None:
     with pytest.raises(QuotaExceeded, match="used up its seconds"):
         await rig.submit("test.hang", pid=timed.pid).result()
     assert timed.used.seconds >= 0.02
+
+
+async def test_seconds_that_are_given_during_a_call_hold_for_it(rig: Any) -> None:
+    """A limit set on an ancestor ends a call that runs already, and the error names whose it is."""
+    rig.add(hang)
+    parent = rig.processes.open(ME, "agent")
+    child = rig.processes.open(ME, "job", parent=parent.pid)
+    call = rig.submit("test.hang", pid=child.pid)
+    await asyncio.sleep(0)
+    rig.processes.limit(parent.pid, Limits(seconds=0.02), by=ME)
+    with pytest.raises(QuotaExceeded, match=rf"process {parent.pid} \(agent\) has used up"):
+        await call.result()
+
+
+async def test_seconds_that_are_lifted_during_a_call_end_it_no_more(rig: Any) -> None:
+    """A call goes on to its own time limit when its process may use more."""
+    rig.add(hang)
+    process = rig.processes.open(ME, "job", limits=Limits(seconds=0.02))
+    call = rig.submit("test.hang", pid=process.pid, timeout_s=0.04)
+    rig.processes.limit(process.pid, NO_LIMITS, by=ME)
+    with pytest.raises(CallTimeout, match=r"longer than 0\.04 s"):
+        await call.result()
+
+
+async def test_a_stopped_call_is_not_ended_by_new_seconds(rig: Any) -> None:
+    """Its time stands still; when its process goes on, the new limit ends it."""
+    rig.add(hang)
+    process = rig.processes.open(ME, "job")
+    call = rig.submit("test.hang", pid=process.pid)
+    rig.processes.signal(process.pid, Signal.STOP, by=ME)
+    rig.processes.limit(process.pid, Limits(seconds=0), by=ME)
+    await asyncio.sleep(0)
+    assert call.outcome is None
+    rig.processes.signal(process.pid, Signal.CONT, by=ME)
+    with pytest.raises(QuotaExceeded, match="used up its seconds"):
+        await call.result()
 
 
 async def test_signals(rig: Any) -> None:
