@@ -65,7 +65,7 @@ def spawn(environ: dict[str, str], tmp_path: Path) -> Iterator[Spawn]:
         child.close(force=True)
 
 
-def leave(child: Any) -> None:
+def leave(child: Any, *, prompt: str = PROMPT) -> None:
     """Ctrl-D leaves, with exit code 0.
 
     It is pressed at a prompt: while a command runs, the terminal's driver has it, not the editor.
@@ -74,7 +74,7 @@ def leave(child: Any) -> None:
     """
     child.sendline("!printf 'le%s' aving")
     child.expect("leaving")
-    child.expect(PROMPT)
+    child.expect(prompt)
     child.sendeof()
     child.expect(pexpect.EOF)
     child.wait()
@@ -148,7 +148,7 @@ def test_a_session_is_there_again(spawn: Spawn) -> None:
     child = spawn("--session", "mine")
     child.expect(PROMPT)
     child.sendline("/ctx.show mine | !grep -c role")
-    child.expect(r"\n[2-9]\r\n")
+    child.expect(r"[2-9]\r\n")
     child.expect(PROMPT)
     leave(child)
 
@@ -191,7 +191,7 @@ def test_a_dumb_terminal(spawn: Spawn) -> None:
     child.sendline("/print plain")
     child.expect("plain\r\nplain\r\n> ")
     assert "\x1b" not in child.before
-    leave(child)
+    leave(child, prompt="> ")
 
 
 def test_a_pipe(environ: dict[str, str], tmp_path: Path) -> None:

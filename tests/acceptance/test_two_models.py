@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.model, pytest.mark.asyncio(loop_scope="module")]
 
 MIB = 2**20
 SETTINGS = {
-    "engine.memory_bytes": 600 * MIB,  # 513 MiB of weights and one KV pool, but not two pools
+    "engine.memory_bytes": 720 * MIB,  # 621 MiB of weights and one KV pool, but not two pools
     "engine.kv_bytes": 64 * MIB,
     "engine.threads": 1,
     "models.default": "large",
@@ -99,7 +99,7 @@ async def test_a_request_for_another_model_queues_until_the_first_has_answered(
     assert "busy" in row.why
     picture = await bench.kernel.snapshot()
     assert next(p.state for p in picture.processes if p.pid == pid) == "waiting"
-    assert picture.devices[0].budget_bytes == 600 * MIB
+    assert picture.devices[0].budget_bytes == 720 * MIB
     assert (await long.result())["text"] == alone["text"]
     answer = await short.result()
     assert answer["usage"]["output_tokens"] == 8
@@ -144,7 +144,7 @@ async def test_beside_a_pinned_model_there_is_no_room(bench: Bench) -> None:
     """The other request fails at once, with the sums; unpinned, it is served."""
     await bench.kernel.call("model.pin", name="large")
     with pytest.raises(
-        OutOfMemory, match=r"needs 64\.\d MiB at least, and the budget M is 600\.0 MiB, of which"
+        OutOfMemory, match=r"needs 64\.\d MiB at least, and the budget M is 720\.0 MiB, of which"
     ):
         await bench.answer("small", 4)
     await bench.kernel.call("model.unpin", name="large")

@@ -40,6 +40,8 @@ def estimate(
 ) -> Footprint:
     """The footprint by a Hugging Face `config.json`; the dtypes are keys of `VALUE_BYTES`."""
     token_values = 2 * _kv_values(config) if is_causal else 0
+    if is_causal and weight_dtype == "float32":
+        parameters += _packed_twice(config)
     return Footprint(
         weight_bytes=int(parameters * VALUE_BYTES[weight_dtype]),
         token_bytes=int(token_values * VALUE_BYTES[kv_dtype]),
@@ -49,14 +51,26 @@ def estimate(
 
 def _kv_values(config: Mapping[str, Any]) -> int:
     """Values in the keys of one token, over all layers; 0 when the configuration does not tell."""
-    text = config.get("text_config")
-    config = text if isinstance(text, Mapping) else config
+    config = _text(config)
     layers = _first(config, "num_hidden_layers", "n_layer")
     heads = _first(config, "num_attention_heads", "n_head")
     if not layers or not heads:
         return 0
     size = config.get("head_dim") or _first(config, "hidden_size", "n_embd") // heads
     return layers * (config.get("num_key_value_heads") or heads) * int(size)
+
+
+def _packed_twice(config: Mapping[str, Any]) -> int:
+    """Values of a head that is also the table: on a CPU it is packed beside that."""
+    config = _text(config)
+    if not config.get("tie_word_embeddings"):
+        return 0
+    return _first(config, "vocab_size") * _first(config, "hidden_size", "n_embd")
+
+
+def _text(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    text = config.get("text_config")
+    return text if isinstance(text, Mapping) else config
 
 
 def _first(config: Mapping[str, Any], *names: str) -> int:
