@@ -13,6 +13,9 @@ from lingos_kernel import Context, syscall
 from lingos_text.chunking import Chunk, chunks
 from lingos_text.reading import File, Model, Text, read
 
+PIECES_AT_ONCE = 16
+"""A long text has thousands: all at once, they would keep the kernel from everything else."""
+
 
 async def split(
     context: Context, text: str, *, limit: int, overlap: int = 0, model: str | None = None
@@ -28,10 +31,16 @@ async def split(
 
 
 async def _count(context: Context, pieces: list[str], model: str | None) -> list[int]:
-    results = await asyncio.gather(
-        *(context.call("llm.tokenize", text=piece, model=model) for piece in pieces)
-    )
-    return [int(result["count"]) for result in results]
+    counts: list[int] = []
+    for begin in range(0, len(pieces), PIECES_AT_ONCE):
+        results = await asyncio.gather(
+            *(
+                context.call("llm.tokenize", text=piece, model=model)
+                for piece in pieces[begin : begin + PIECES_AT_ONCE]
+            )
+        )
+        counts += [int(result["count"]) for result in results]
+    return counts
 
 
 @syscall("text.chunk", cost="io")

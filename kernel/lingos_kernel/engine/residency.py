@@ -13,6 +13,7 @@ from lingos_kernel.engine.messages import KvFormat, ModelLoaded, ModelSpec, Weig
 from lingos_kernel.errors import InvalidArguments, ModelInUse, UnknownModel
 from lingos_kernel.memory.footprint import Footprint, estimate
 from lingos_kernel.models.description import read_json_object
+from lingos_kernel.models.lookup import ModelLookup
 from lingos_kernel.models.progress import PullProgress
 from lingos_kernel.models.store import ModelStore, StoredModel
 from lingos_kernel.models.text_codec import TextCodec
@@ -63,6 +64,7 @@ class Residency:
         self._store = store
         self._config = config
         self._codecs: dict[str, TextCodec] = {}
+        self._lookup = ModelLookup(self._store)
         self._reading: dict[str, asyncio.Lock] = {}
         self._formats: dict[str, Formats] = {}
         self._pulls: dict[str, _Pull] = {}
@@ -124,7 +126,7 @@ class Residency:
         models = self._config.models
         wanted = name or (models.default if kind == "causal" else models.embedder)
         try:
-            return self._store.resolve(wanted)
+            return self._lookup.resolve(wanted)
         except UnknownModel:
             if wanted not in self._store.catalogue:
                 raise
