@@ -56,7 +56,7 @@ class NearSegment:
 
 @dataclass(frozen=True, slots=True)
 class QueryRun:
-    """Consecutive queries of a span, few enough for their parts to stay in a core's memory."""
+    """Consecutive queries of a span, few enough for what they see of each segment to be small."""
 
     first: int
     length: int
@@ -111,10 +111,7 @@ def _group(
         flat += own + own[-1:] * (width - len(own))
     bases = [(begin + common) * PAGE_SLOTS for begin, _ in tables]
     newest = [part.start - base for part, base in zip(parts, bases, strict=True)]
-    oldest = [0] * len(parts)
-    if window is not None:
-        oldest = [max(last + 1 - window, 0) for last in newest]
-    visible = _visible(oldest, newest, width * PAGE_SLOTS).view(len(parts), segments, -1)
+    visible = _visible(newest, window, width * PAGE_SLOTS).view(len(parts), segments, -1)
     is_whole = bool(visible.all())
     seen = visible.any(-1)
     return SegmentGroup(
@@ -128,11 +125,12 @@ def _group(
     )
 
 
-def _visible(oldest: list[int], newest: list[int], slots: int) -> Tensor:
-    """bool [rows, slots]: from the oldest to the newest slot of each row."""
-    bounds = torch.tensor([oldest, newest])[:, :, None]
+def _visible(newest: list[int], window: int | None, slots: int) -> Tensor:
+    """bool [rows, slots]: up to the newest slot of each row, as far back as the window goes."""
+    last = torch.tensor(newest)[:, None]
     positions = torch.arange(slots)
-    return (positions >= bounds[0]) & (positions <= bounds[1])
+    visible = positions <= last
+    return visible if window is None else visible & (positions > last - window)
 
 
 def _additive(visible: Tensor) -> Tensor:
@@ -172,7 +170,6 @@ def _near(first: int, slots: int, positions: range, window: int | None, heads: i
     if window is not None:
         end = min(first + slots - 1 + window - positions.start, end)
     newest = [position - first for position in positions[begin:end]]
-    oldest = [0 if window is None else max(last + 1 - window, 0) for last in newest]
-    visible = _visible(oldest, newest, slots)
+    visible = _visible(newest, window, slots)
     mask = None if bool(visible.all()) else _additive(visible).repeat_interleave(heads, 0)
     return NearSegment(first, slots, begin, end, mask)
